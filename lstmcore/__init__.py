@@ -1,0 +1,24 @@
+"""lstmcore: an LSTM from scratch, whose forward pass answers in microseconds on one CPU core.
+
+>>> import lstmcore
+>>> model = lstmcore.load("model.safetensors")  # doctest: +SKIP
+>>> model(window)  # (T, features) -> (outputs,)  # doctest: +SKIP
+"""
+
+from lstmcore._version import __version__
+from lstmcore.errors import BackendError, LstmcoreError, ModelFormatError, UnsupportedError
+from lstmcore.formats import from_torch, load
+from lstmcore.info import info
+from lstmcore.model import Model
+
+__all__ = [
+    "BackendError",
+    "LstmcoreError",
+    "Model",
+    "ModelFormatError",
+    "UnsupportedError",
+    "__version__",
+    "from_torch",
+    "info",
+    "load",
+]

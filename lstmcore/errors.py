@@ -1,0 +1,19 @@
+"""The errors that have a name of their own."""
+
+from __future__ import annotations
+
+
+class LstmcoreError(Exception):
+    """What every error class of this package derives from."""
+
+
+class ModelFormatError(LstmcoreError, ValueError):
+    """A model file that is damaged, hostile, of another version, or inconsistent; the text names file and key."""
+
+
+class UnsupportedError(LstmcoreError, ValueError):
+    """A part of a source model that lstmcore has no equation for; the text names the part."""
+
+
+class BackendError(LstmcoreError, RuntimeError):
+    """A backend or kernel that was asked for and cannot run here; the text says why."""

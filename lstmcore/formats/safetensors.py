@@ -1,0 +1,145 @@
+"""The project's own files: safetensors, weights under torch's names, the architecture in the metadata.
+
+The metadata holds one key, "lstmcore": JSON with the format's version and, for each layer, its kind, name and
+settings. Weights are stored under `{layer}.{torch's name}`. A file is read as if an enemy had written it: sizes
+are checked against the settings before anything is allocated, and every key is used or refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from lstmcore.errors import ModelFormatError
+from lstmcore.layers import KINDS, Array, Layer
+
+if TYPE_CHECKING:
+    from lstmcore.model import Model
+
+VERSION = 1
+KEY = "lstmcore"
+MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB
+DTYPES = {"F32": 4, "F64": 8}
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write `model` to `path`, whole or not at all."""
+    layers = [{"kind": type(x).__name__, "name": x.name, "settings": x.settings()} for x in model.layers]
+    metadata = {KEY: json.dumps({"version": VERSION, "layers": layers})}
+    # safetensors writes the buffer as it lies and ignores strides; layers hold contiguous arrays only.
+    data = safetensors.numpy.save(dict(model.parameters), metadata)
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str]) -> list[Layer]:
+    """The layers in the file at `path`. Raises FileNotFoundError and ModelFormatError."""
+    file = os.fspath(path)
+    _check_header(file)
+    try:
+        with safetensors.safe_open(file, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            if KEY not in metadata:
+                raise ModelFormatError(f"{file}: no {KEY!r} in the metadata; lstmcore did not write this file")
+            specs = _parse_metadata(file, metadata[KEY])
+            return _read_layers(file, specs, opened)
+    except safetensors.SafetensorError as error:
+        raise ModelFormatError(f"{file}: not a valid safetensors file: {error}") from error
+
+
+def _check_header(file: str) -> None:
+    """Compare the header's stated length with the file before anyone allocates it."""
+    with open(file, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        start = stream.read(8)
+    if len(start) < 8:
+        raise ModelFormatError(f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length")
+    length = int.from_bytes(start, "little")
+    if length > MAX_HEADER:
+        raise ModelFormatError(f"{file}: header of {length} bytes; at most {MAX_HEADER} are taken")
+    if 8 + length > size:
+        raise ModelFormatError(f"{file}: truncated: a header of {length} bytes in a file of {size}")
+
+
+def _parse_metadata(file: str, text: str) -> list[tuple[str, type[Layer], dict[str, Any]]]:
+    """(name, class, checked settings) of every layer."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{file}: metadata {KEY!r} is not JSON: {error}") from None
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        version = data.get("version") if isinstance(data, dict) else None
+        raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads version {VERSION}")
+    specs = data.get("layers")
+    if data.keys() != {"version", "layers"} or not isinstance(specs, list):
+        raise ModelFormatError(f"{file}: metadata {KEY!r}: expected a version and a list of layers, got {sorted(data)}")
+    return [_parse_layer(file, n, spec) for n, spec in enumerate(specs)]
+
+
+def _parse_layer(file: str, n: int, spec: Any) -> tuple[str, type[Layer], dict[str, Any]]:
+    what = f"{file}: layer {n}"
+    if not isinstance(spec, dict) or spec.keys() != {"kind", "name", "settings"}:
+        raise ModelFormatError(f"{what}: expected kind, name and settings, got {spec!r:.200}")
+    kind, name, settings = spec["kind"], spec["name"], spec["settings"]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ModelFormatError(f"{what}: kind {kind!r:.200}; known are {sorted(KINDS)}")
+    if not isinstance(name, str) or not name or not isinstance(settings, dict):
+        raise ModelFormatError(f"{what}: expected a name and settings, got {name!r:.200} and {settings!r:.200}")
+    try:
+        return name, KINDS[kind], KINDS[kind].check_settings(settings)
+    except ValueError as error:
+        raise ModelFormatError(f"{what}, {name!r}: {error}") from None
+
+
+def _read_layers(file: str, specs: list[tuple[str, type[Layer], dict[str, Any]]], opened: Any) -> list[Layer]:
+    left = set(opened.keys())
+    layers = []
+    for name, cls, settings in specs:
+        weights = {}
+        for key, shape in cls.weight_shapes(**settings).items():
+            full = f"{name}.{key}"
+            if full not in left:
+                raise ModelFormatError(f"{file}: {full}: missing; expected shape {shape}")
+            left.remove(full)
+            weights[key] = _read_tensor(file, full, shape, opened)
+        layers.append(_build(file, name, cls, settings, weights))
+    if left:
+        raise ModelFormatError(f"{file}: {sorted(left)[0]}: no layer uses this key ({len(left)} such)")
+    try:
+        from lstmcore.model import check_layers
+
+        check_layers(tuple(layers))
+    except ValueError as error:
+        raise ModelFormatError(f"{file}: {error}") from None
+    return layers
+
+
+def _read_tensor(file: str, key: str, shape: tuple[int, ...], opened: Any) -> Array:
+    view = opened.get_slice(key)
+    found, dtype = tuple(view.get_shape()), view.get_dtype()
+    if found != shape:
+        raise ModelFormatError(f"{file}: {key}: expected shape {shape}, got {found}")
+    if dtype not in DTYPES:
+        raise ModelFormatError(f"{file}: {key}: expected dtype {' or '.join(DTYPES)}, got {dtype}")
+    tensor: Array = np.asarray(opened.get_tensor(key))
+    return tensor
+
+
+def _build(file: str, name: str, cls: type[Layer], settings: Mapping[str, Any], weights: dict[str, Array]) -> Layer:
+    try:
+        return cls(name, weights=weights, **settings)
+    except ValueError as error:
+        raise ModelFormatError(f"{file}: {error}") from None

@@ -1,0 +1,53 @@
+"""What this installation is and what it can run here."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lstmcore._version import __version__
+
+#: Packages whose versions matter to what lstmcore does or is compared with.
+PACKAGES = ("numpy", "cffi", "safetensors", "numba", "torch", "onnx", "onnxruntime", "openvino")
+
+
+def info() -> dict[str, Any]:
+    """Version, processor, the C kernels that run here and the one chosen, backends, package versions.
+
+    Every value is text, a list of texts, or None, so that it can be written as JSON.
+    """
+    from lstmcore.backends import c
+
+    return {
+        "lstmcore": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor(),
+        "kernels": c.kernels_here(),
+        "kernels_built": c.kernels_built(),
+        "kernel": c.default_kernel(),
+        "backends": ["c", *(["numba"] if importlib.util.find_spec("numba") else []), "numpy"],
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """The processor's name as the operating system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):
+                return f"{value.strip()} ({platform.machine()})"
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

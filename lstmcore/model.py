@@ -1,0 +1,231 @@
+"""Model: layers with their weights, checked to fit, immutable, ready to answer windows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstmcore.backends import Runner, compile_model
+from lstmcore.inputs import State, as_states, as_windows
+from lstmcore.layers import LSTM, Array, Flatten, Layer, Linear, Scaler, Shape, show
+
+
+class Model:
+    """A list of layers that answers windows of market data (or of anything else).
+
+    Args:
+        layers: What a window goes through, in order. Names must differ.
+        backend: "c", "numba", "numpy", or "auto" for the first of these that runs here.
+        kernel: For the c backend, one kernel by name, such as "avx2"; None for the environment variable
+            LSTMCORE_KERNEL or else the best that runs here.
+
+    Raises:
+        ValueError: Layers that do not fit behind each other; the text names them.
+        BackendError: A backend or kernel that cannot run here.
+
+    A Model cannot be changed; `with_backend`, `with_scaler` and `astype` return new ones.
+    Threads may share it. It can be pickled.
+    """
+
+    __slots__ = ("__weakref__", "_layers", "_requested", "_runner", "input_size", "output_shape", "steps")
+
+    #: Features per tick.
+    input_size: int
+    #: The answer to one window: (outputs,), () behind a Squeeze, or ("T", outputs) where every step answers.
+    output_shape: Shape
+    #: The one window length a Flatten layer allows, or None: any length.
+    steps: int | None
+
+    def __init__(self, layers: Iterable[Layer], *, backend: str = "auto", kernel: str | None = None) -> None:
+        layers = tuple(layers)
+        shapes = check_layers(layers)
+        fixed = {layer.steps for layer in layers if isinstance(layer, Flatten)}
+        runner = compile_model(layers, shapes[-1], backend, kernel)
+        values = {
+            "_layers": layers,
+            "_requested": (backend, kernel),
+            "_runner": runner,
+            "input_size": shapes[0][-1],
+            "output_shape": shapes[-1],
+            "steps": fixed.pop() if fixed else None,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Model cannot be changed: {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Model cannot be changed: {name}")
+
+    def __call__(self, window: npt.ArrayLike, state: State | None = None) -> Array:
+        """Answer one window, (T, F) -> (outputs,), or a batch of windows, (N, T, F) -> (N, outputs).
+
+        Args:
+            window: Numbers, converted to float32 (with the numpy backend, to the model's dtype).
+            state: Initial states instead of zeros: (h, c) as torch takes them, each (num_layers, hidden), or
+                (num_layers, N, hidden) for a batch; where the model has several LSTM layers, a mapping from
+                their names to such pairs.
+
+        Raises:
+            ValueError: A wrong rank, feature count or length; the text says what was expected and what came.
+            TypeError: Something that does not hold numbers.
+
+        NaN and infinity propagate to the answer, as in torch.
+        """
+        runner = self._runner
+        x = as_windows(window, runner.dtype, self.input_size, self.steps)
+        if x.ndim == 2 and state is None:
+            return runner.run_window(x)
+        batch = x if x.ndim == 3 else x[np.newaxis]
+        if len(batch) == 0:
+            shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
+            return np.empty((0, *shape), runner.dtype)
+        h, c = as_states(state, self.recurrent_layers, x, runner.dtype)
+        answers = runner.run(batch, h, c)
+        return answers if x.ndim == 3 else answers[0]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order."""
+        return self._layers
+
+    @property
+    def recurrent_layers(self) -> tuple[LSTM, ...]:
+        """The layers that carry state from step to step."""
+        return tuple(layer for layer in self._layers if isinstance(layer, LSTM))
+
+    @property
+    def backend(self) -> str:
+        """The backend that answers: "c", "numba" or "numpy"."""
+        return self._runner.backend
+
+    @property
+    def kernel(self) -> str | None:
+        """The kernel of the c backend that answers; None with other backends."""
+        return self._runner.kernel
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The weights' dtype. The c and numba backends compute in float32 whatever it is."""
+        return next((layer.dtype for layer in self._layers if layer.dtype is not None), np.dtype(np.float32))
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Every weight by its full name, as in torch's state_dict: "lstm.weight_ih_l0"."""
+        return MappingProxyType({f"{layer.name}.{key}": w for layer in self._layers for key, w in layer.weights.items()})
+
+    def with_backend(self, backend: str, kernel: str | None = None) -> Model:
+        """The same layers run by another backend or kernel."""
+        return Model(self._layers, backend=backend, kernel=kernel)
+
+    def with_scaler(self, mean: npt.ArrayLike, scale: npt.ArrayLike) -> Model:
+        """The model with (x - mean) / scale put before it, each feature: scikit-learn's `mean_` and `scale_`.
+
+        Raises:
+            ValueError: A length other than the feature count, a scale of 0, or a scaler that is there already.
+        """
+        if isinstance(self._layers[0], Scaler):
+            raise ValueError(f"the model has a scaler already: {self._layers[0].label}")
+        weights = {"mean": np.asarray(mean, self.dtype), "scale": np.asarray(scale, self.dtype)}
+        scaler = Scaler(unused_name("scaler", self._layers), self.input_size, weights=weights)
+        return self._like((scaler, *self._layers))
+
+    def astype(self, dtype: npt.DTypeLike) -> Model:
+        """The model with its weights rounded to float32, or widened to float64 (for the numpy backend)."""
+        return self._like(layer.map_weights(lambda w: w.astype(dtype)) for layer in self._layers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file: weights under torch's names, the architecture in the metadata.
+
+        The file is written beside `path` and then moved there, so a reader never sees half of it.
+        """
+        from lstmcore.formats import safetensors
+
+        safetensors.save(self, path)
+
+    def _like(self, layers: Iterable[Layer]) -> Model:
+        backend, kernel = self._requested
+        return Model(layers, backend=backend, kernel=kernel)
+
+    def __eq__(self, other: object) -> bool:
+        return self._layers == other._layers if isinstance(other, Model) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._layers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._layers, *self._requested)
+
+    def __repr__(self) -> str:
+        count = sum(w.size for w in self.parameters.values())
+        steps = "T" if self.steps is None else self.steps
+        runs_on = self.backend + (f" ({self.kernel})" if self.kernel else "")
+        head = (
+            f"Model: window ({steps}, {self.input_size}) -> {show(self.output_shape)}, "
+            f"{count:,} parameters, {self.dtype}, backend {runs_on}"
+        )
+        rows = self.summary()
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)) for row in rows]
+        return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
+
+    def summary(self) -> list[tuple[str, str, str, str, str]]:
+        """A row a layer: name, kind, the shape that comes out, parameters, settings."""
+        rows = []
+        for layer, shape in zip(self._layers, check_layers(self._layers)[1:], strict=True):
+            count = sum(w.size for w in layer.weights.values())
+            settings = ", ".join(f"{k}={v}" for k, v in layer.settings().items())
+            rows.append((layer.name, type(layer).__name__, show(shape), f"{count:,}", settings))
+        return rows
+
+
+def _rebuild(layers: tuple[Layer, ...], backend: str, kernel: str | None) -> Model:
+    return Model(layers, backend=backend, kernel=kernel)
+
+
+def unused_name(name: str, layers: Iterable[Layer]) -> str:
+    """`name`, or `name_1`, `name_2`, ... where a layer has it already."""
+    taken = {layer.name for layer in layers}
+    candidates = [name, *(f"{name}_{n}" for n in range(1, len(taken) + 1))]
+    return next(c for c in candidates if c not in taken)
+
+
+def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
+    """The shapes before the first layer and behind each one.
+
+    Raises:
+        ValueError: No layers, a name used twice, dtypes mixed, or a layer that does not fit; named in the text.
+    """
+    if not layers:
+        raise ValueError("a model needs at least one layer")
+    names = [layer.name for layer in layers]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two layers have the name {name!r}")
+    dtypes = {layer.label: layer.dtype for layer in layers if layer.dtype is not None}
+    if len(set(dtypes.values())) > 1:
+        raise ValueError(f"layers of several dtypes: { {k: str(v) for k, v in dtypes.items()} }")
+    if any(isinstance(layer, Scaler) for layer in layers[1:]):
+        raise ValueError("a Scaler stands first in a model or nowhere")
+    shapes: list[Shape] = [("T", _input_size(layers))]
+    for layer in layers:
+        shapes.append(layer.output_shape(shapes[-1]))
+    lengths = {layer.steps for layer in layers if isinstance(layer, Flatten)}
+    if len(lengths) > 1:
+        raise ValueError(f"Flatten layers for windows of several lengths: {sorted(lengths)}")
+    return shapes
+
+
+def _input_size(layers: tuple[Layer, ...]) -> int:
+    sizes = {LSTM: "input_size", Linear: "in_features"}
+    for layer in layers:
+        size = getattr(layer, sizes.get(type(layer), "num_features"), None)
+        if size is not None:
+            return int(size)
+    raise ValueError("no layer says how many features a tick has: a model needs an LSTM or a Linear layer")
