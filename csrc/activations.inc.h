@@ -1,0 +1,150 @@
+/* exp and the activations, written once over `vec`.
+ *
+ * Inputs of +-inf and NaN give what the limit and IEEE say. Subnormal inputs and results count as zero, since all of
+ * this runs with flush-to-zero set. The polynomials are minimax fits made with the Remez algorithm.
+ */
+#define LOG2_E 0x1.715476p+0f
+#define LN_2_HIGH 0x1.62e43p-1f
+#define LN_2_LOW -0x1.05c61p-29f
+
+/* 1.5*2^23 + 127: what is added to it is rounded to an integer n, and n + 127, the exponent of 2^n, then stands in the
+ * low bits. */
+#define ROUNDER 12583039.0f
+
+/* e^x = 2^n * (1 + p): returns p = e^r - 1 for the r left of x, and 2^(n + shift) in *power.
+ * Wants x in [-87.5, 88.9] and n + shift in [-127, 127]; -127 gives a power of 0. */
+static inline vec reduce(vec x, float shift, vec *power) {
+    const vec rounder = vec_set1(ROUNDER + shift);
+    const vec t = vec_fma(x, vec_set1(LOG2_E), rounder);
+    const vec n = vec_sub(t, rounder);
+    vec r = vec_fma(n, vec_set1(-LN_2_HIGH), x);
+    r = vec_fma(n, vec_set1(-LN_2_LOW), r);
+    *power = vec_shift_exponent(t);
+    /* (e^r - 1 - r) / r^2 for |r| <= ln(2)/2, 1.4e-8 off at the most where multiplied by |r| */
+    vec q = vec_set1(0x1.6d9934p-10f);
+    q = vec_fma(q, r, vec_set1(0x1.12281cp-7f));
+    q = vec_fma(q, r, vec_set1(0x1.555486p-5f));
+    q = vec_fma(q, r, vec_set1(0x1.5554bp-3f));
+    q = vec_fma(q, r, vec_set1(0.5f));
+    return vec_fma(vec_mul(r, r), q, r);
+}
+
+/* e^x / 2, which overflows to inf where e^x does: 2^128 is no float, but 2^127 is. The constant stands first in min
+ * and max so that a NaN goes through. */
+static inline vec half_exp(vec x) {
+    vec power;
+    x = vec_max(vec_set1(-87.5f), vec_min(vec_set1(88.9f), x));
+    const vec p = reduce(x, -1.0f, &power);
+    return vec_fma(p, power, power);
+}
+
+static inline vec exp_of(vec x) {
+    const vec half = half_exp(x);
+    return vec_add(half, half);
+}
+
+/* 1 + e^-x */
+static inline vec one_plus_exp_minus(vec x) {
+    return vec_fma(vec_set1(2.0f), half_exp(vec_sub(vec_set1(0.0f), x)), vec_set1(1.0f));
+}
+
+static inline vec sigmoid_of(vec x) {
+    return vec_div(vec_set1(1.0f), one_plus_exp_minus(x));
+}
+
+/* e^x - 1, x in [-87.5, 88] */
+static inline vec expm1_of(vec x) {
+    vec power;
+    const vec p = reduce(x, 0.0f, &power);
+    return vec_fma(p, power, vec_sub(power, vec_set1(1.0f)));
+}
+
+/* e = e^2|x| - 1, from which tanh |x| = e / (e + 2). From 2|x| = 18.1 on that quotient rounds to 1, so 20 may stand
+ * for all that is larger. */
+static inline vec tanh_expm1(vec x) {
+    return expm1_of(vec_min(vec_set1(20.0f), vec_mul(vec_set1(2.0f), vec_abs(x))));
+}
+
+static inline vec tanh_of(vec x) {
+    const vec e = tanh_expm1(x);
+    return vec_div(vec_copysign(e, x), vec_add(e, vec_set1(2.0f)));
+}
+
+static inline vec relu_of(vec x) {
+    return vec_max(vec_set1(0.0f), x);
+}
+
+static inline vec leaky_relu_of(vec x, float slope) {
+    return vec_fma(vec_set1(slope), vec_min(vec_set1(0.0f), x), relu_of(x));
+}
+
+static inline vec elu_of(vec x, float alpha) {
+    const vec below = vec_max(vec_set1(-87.5f), vec_min(vec_set1(0.0f), x));
+    return vec_fma(vec_set1(alpha), expm1_of(below), relu_of(x));
+}
+
+/* x * Phi(x) = x/2 * (1 + erf z), z = x/sqrt 2. Below |z| = 1 erf by a polynomial in z^2, 1.2e-9 off; from there on
+ * erfc |z| = e^(g(|z|) - z^2), which keeps its relative precision in the tail below zero. */
+static inline vec gelu_of(vec x) {
+    const vec one = vec_set1(1.0f);
+    const vec z = vec_mul(x, vec_set1(0x1.6a09e6p-1f));
+    const vec a = vec_min(vec_set1(9.5f), vec_abs(z));
+    const vec square = vec_mul(a, a);
+    vec small = vec_set1(0x1.4ae4d4p-14f);
+    small = vec_fma(small, square, vec_set1(-0x1.a485eep-11f));
+    small = vec_fma(small, square, vec_set1(0x1.5419f6p-8f));
+    small = vec_fma(small, square, vec_set1(-0x1.b7fbb4p-6f));
+    small = vec_fma(small, square, vec_set1(0x1.ce2d2p-4f));
+    small = vec_fma(small, square, vec_set1(-0x1.81273ep-2f));
+    small = vec_fma(small, square, vec_set1(0x1.20dd74p+0f));
+    small = vec_fma(small, z, one);
+    vec large = vec_set1(-0x1.7a68acp-18f);
+    large = vec_fma(large, a, vec_set1(0x1.84ac06p-13f));
+    large = vec_fma(large, a, vec_set1(-0x1.4d0b32p-9f));
+    large = vec_fma(large, a, vec_set1(0x1.3ffe6cp-6f));
+    large = vec_fma(large, a, vec_set1(-0x1.8ef244p-4f));
+    large = vec_fma(large, a, vec_set1(0x1.6b1026p-2f));
+    large = vec_fma(large, a, vec_set1(-0x1.1f531p+0f));
+    large = vec_fma(large, a, vec_set1(-0x1.9b435cp-10f));
+    large = exp_of(vec_sub(large, square));
+    large = vec_select_less(z, vec_set1(0.0f), large, vec_sub(vec_set1(2.0f), large));
+    const vec sum = vec_select_less(a, one, small, large);
+    return vec_mul(vec_mul(vec_set1(0.5f), x), sum);
+}
+
+/* x/2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) * (x + 0.044715 x^3) */
+static inline vec gelu_tanh_of(vec x) {
+    const vec cubic = vec_fma(vec_mul(vec_set1(0.044715f), vec_mul(x, x)), x, x);
+    return vec_div(x, one_plus_exp_minus(vec_mul(vec_set1(0x1.988454p+0f), cubic)));
+}
+
+#define EACH(expression)                          \
+    for (size_t k = 0; k < n; k += VEC_LANES) {   \
+        const vec v = vec_load(x + k);            \
+        vec_store(x + k, (expression));           \
+    }
+
+static void activate(lstmcore_activation kind, float alpha, float *x, size_t n) {
+    switch (kind) {
+    case LSTMCORE_RELU:
+        EACH(relu_of(v)) break;
+    case LSTMCORE_LEAKY_RELU:
+        EACH(leaky_relu_of(v, alpha)) break;
+    case LSTMCORE_ELU:
+        EACH(elu_of(v, alpha)) break;
+    case LSTMCORE_GELU:
+        EACH(gelu_of(v)) break;
+    case LSTMCORE_GELU_TANH:
+        EACH(gelu_tanh_of(v)) break;
+    case LSTMCORE_TANH:
+        EACH(tanh_of(v)) break;
+    case LSTMCORE_SIGMOID:
+        EACH(sigmoid_of(v)) break;
+    }
+}
+
+static void exponential(float shift, float *x, size_t n) {
+    EACH(exp_of(vec_sub(v, vec_set1(shift))))
+}
+
+#undef EACH

@@ -1,0 +1,30 @@
+/* A kernel: the texts over whichever `vec` came before, and the table of what they offer. Everything is static, since
+ * functions of one name compiled with other instructions would be merged by the linker. */
+#include "kernel.h"
+
+#if defined(__FAST_MATH__) || (defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0)
+#error "kernels need IEEE arithmetic in float: no -ffast-math, no x87"
+#endif
+
+/* clang-format off: each reads the one before */
+#include "activations.inc.h"
+#include "tile.inc.h"
+#include "cell.inc.h"
+/* clang-format on */
+
+#define TABLE_(name) lstmcore_kernel_##name
+#define TABLE(name) TABLE_(name)
+#define TEXT_(name) #name
+#define TEXT(name) TEXT_(name)
+
+extern const kernel TABLE(KERNEL_NAME);
+
+const kernel TABLE(KERNEL_NAME) = {
+    .name = TEXT(KERNEL_NAME),
+    .lanes = VEC_LANES,
+    .project = project,
+    .lstm = lstm,
+    .activate = activate,
+    .affine = affine,
+    .exponential = exponential,
+};

@@ -1,0 +1,3 @@
+#define KERNEL_NAME scalar
+#include "vec_scalar.h"
+#include "kernel.inc.h"

@@ -1,0 +1,205 @@
+/* Build a model: check that layers fit, pack their weights for the kernel. */
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+
+/* Sizes beyond any model this is for, and small enough that no product of three of them overflows. */
+#define MAX_SIZE ((size_t)1 << 20)
+
+const char *lstmcore_error(int code) {
+    static const char *const texts[] = {
+        [LSTMCORE_OK] = "no error",
+        [LSTMCORE_NO_MEMORY] = "out of memory",
+        [LSTMCORE_BAD_ARGUMENT] = "a size out of range, or a layer that does not fit behind the last one",
+        [LSTMCORE_NO_SUCH_KERNEL] = "no kernel of that name",
+        [LSTMCORE_CANNOT_RUN] = "this processor, operating system or build cannot run that kernel",
+        [LSTMCORE_SEALED] = "the model has a session already",
+    };
+    return code >= 0 && code <= LSTMCORE_SEALED ? texts[code] : "unknown error";
+}
+
+float *lstmcore_floats_new(size_t n) {
+    const size_t bytes = round_up(n ? n : 1, ROW) * sizeof(float);
+    float *memory = aligned_alloc(ROW * sizeof(float), bytes);
+    if (memory != NULL) {
+        memset(memory, 0, bytes);
+    }
+    return memory;
+}
+
+/* (gates*units, inputs) row-major -> [block][k][gate][lane], and (gates*units,) -> [block][gate][lane] */
+static int pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,
+                const float *bias) {
+    const size_t blocks = (units + lanes - 1) / lanes;
+    *w = (packed){.inputs = inputs, .blocks = blocks, .gates = gates};
+    w->weights = lstmcore_floats_new(blocks * inputs * gates * lanes);
+    w->bias = lstmcore_floats_new(blocks * gates * lanes);
+    if (w->weights == NULL || w->bias == NULL) {
+        return LSTMCORE_NO_MEMORY;
+    }
+    for (size_t g = 0; g < gates; g++) {
+        for (size_t u = 0; u < units; u++) {
+            const size_t block = u / lanes, lane = u % lanes;
+            for (size_t k = 0; k < inputs; k++) {
+                w->weights[((block * inputs + k) * gates + g) * lanes + lane] = matrix[(g * units + u) * inputs + k];
+            }
+            if (bias != NULL) {
+                w->bias[(block * gates + g) * lanes + lane] = bias[g * units + u];
+            }
+        }
+    }
+    return LSTMCORE_OK;
+}
+
+static void op_free(op *o) {
+    free(o->weights.weights);
+    free(o->weights.bias);
+    free(o->recurrent.weights);
+    free(o->recurrent.bias);
+}
+
+int lstmcore_model_new(const char *kernel_name, size_t input_size, lstmcore_model **model) {
+    if (model == NULL || input_size < 1 || input_size > MAX_SIZE) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    const kernel *selected = NULL;
+    const int code = lstmcore_select_kernel(kernel_name, &selected);
+    if (code != LSTMCORE_OK) {
+        return code;
+    }
+    lstmcore_model *new = malloc(sizeof *new);
+    if (new == NULL) {
+        return LSTMCORE_NO_MEMORY;
+    }
+    *new = (lstmcore_model){.kernel = selected, .input_size = input_size, .width = input_size, .sequence = 1};
+    *model = new;
+    return LSTMCORE_OK;
+}
+
+void lstmcore_model_free(lstmcore_model *model) {
+    if (model == NULL) {
+        return;
+    }
+    for (size_t n = 0; n < model->n_ops; n++) {
+        op_free(&model->ops[n]);
+    }
+    free(model->ops);
+    free(model);
+}
+
+const char *lstmcore_model_kernel(const lstmcore_model *model) {
+    return model->kernel->name;
+}
+
+/* Takes over what the op holds; frees it on an error, `code` being one that came before. */
+static int append(lstmcore_model *model, op *o, int code) {
+    op *ops = code == LSTMCORE_OK ? realloc(model->ops, (model->n_ops + 1) * sizeof *ops) : NULL;
+    if (ops == NULL) {
+        op_free(o);
+        return code == LSTMCORE_OK ? LSTMCORE_NO_MEMORY : code;
+    }
+    ops[model->n_ops++] = *o;
+    model->ops = ops;
+    model->width = o->out;
+    return LSTMCORE_OK;
+}
+
+static int may_add(const lstmcore_model *model, size_t out) {
+    if (model == NULL || out < 1 || out > MAX_SIZE) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    return model->sealed ? LSTMCORE_SEALED : LSTMCORE_OK;
+}
+
+int lstmcore_model_add_lstm(lstmcore_model *model, size_t hidden, const float *weight_ih, const float *weight_hh,
+                            const float *bias, int all_steps) {
+    int code = may_add(model, hidden);
+    if (code != LSTMCORE_OK) {
+        return code;
+    }
+    if (!model->sequence || weight_ih == NULL || weight_hh == NULL || bias == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    const size_t lanes = model->kernel->lanes;
+    op o = {.kind = OP_LSTM, .in = model->width, .out = hidden, .all_steps = all_steps, .state = model->states};
+    code = pack(&o.weights, lanes, 4, hidden, o.in, weight_ih, bias);
+    if (code == LSTMCORE_OK) {
+        code = pack(&o.recurrent, lanes, 4, hidden, hidden, weight_hh, NULL);
+    }
+    code = append(model, &o, code);
+    if (code == LSTMCORE_OK) {
+        model->states += hidden;
+        model->sequence = all_steps != 0;
+    }
+    return code;
+}
+
+int lstmcore_model_add_linear(lstmcore_model *model, size_t outputs, const float *weight, const float *bias) {
+    int code = may_add(model, outputs);
+    if (code != LSTMCORE_OK) {
+        return code;
+    }
+    if (weight == NULL || bias == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    op o = {.kind = OP_LINEAR, .in = model->width, .out = outputs};
+    code = pack(&o.weights, model->kernel->lanes, 1, outputs, o.in, weight, bias);
+    return append(model, &o, code);
+}
+
+int lstmcore_model_add_affine(lstmcore_model *model, const float *scale, const float *shift) {
+    int code = may_add(model, 1);
+    if (code != LSTMCORE_OK) {
+        return code;
+    }
+    if (scale == NULL || shift == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    op o = {.kind = OP_AFFINE, .in = model->width, .out = model->width};
+    o.weights.weights = lstmcore_floats_new(o.in);
+    o.weights.bias = lstmcore_floats_new(o.in);
+    if (o.weights.weights == NULL || o.weights.bias == NULL) {
+        code = LSTMCORE_NO_MEMORY;
+    } else {
+        memcpy(o.weights.weights, scale, o.in * sizeof *scale);
+        memcpy(o.weights.bias, shift, o.in * sizeof *shift);
+    }
+    return append(model, &o, code);
+}
+
+int lstmcore_model_add_activation(lstmcore_model *model, lstmcore_activation kind, float alpha) {
+    const int code = may_add(model, 1);
+    if (code == LSTMCORE_OK && (unsigned)kind > LSTMCORE_SIGMOID) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    op o = {.kind = OP_ACTIVATION, .activation = kind, .alpha = alpha};
+    o.in = o.out = model == NULL ? 0 : model->width;
+    return code == LSTMCORE_OK ? append(model, &o, code) : code;
+}
+
+int lstmcore_model_add_softmax(lstmcore_model *model) {
+    const int code = may_add(model, 1);
+    op o = {.kind = OP_SOFTMAX};
+    o.in = o.out = model == NULL ? 0 : model->width;
+    return code == LSTMCORE_OK ? append(model, &o, code) : code;
+}
+
+int lstmcore_model_add_flatten(lstmcore_model *model, size_t steps) {
+    int code = may_add(model, steps);
+    if (code != LSTMCORE_OK) {
+        return code;
+    }
+    if (!model->sequence || steps * model->width > MAX_SIZE) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    op o = {.kind = OP_FLATTEN, .in = model->width, .out = steps * model->width, .steps = steps};
+    code = append(model, &o, code);
+    if (code == LSTMCORE_OK) {
+        model->steps = steps;
+        model->sequence = 0;
+    }
+    return code;
+}

@@ -1,0 +1,88 @@
+/* The tile: M rows x B blocks of units x G gates of accumulators in registers, written once over `vec`.
+ *
+ *     acc[m][b][g] = start + sum over k of in[m][k] * weights[block + b][k][g][lane]
+ *
+ * Every sum is formed in the order of k with one fused multiply-add per term, so its bits depend neither on M and B
+ * nor on the number of lanes. Letters: k inputs, m rows, b blocks, g gates.
+ */
+#define INLINE static inline __attribute__((always_inline))
+
+/* The loops over m, b and g have constant bounds wherever this is called, and vanish; only then do the accumulators
+ * stay in registers. */
+#define UNROLL _Pragma("GCC unroll 32")
+
+enum { MAX_TILE = 16 };
+
+INLINE void tile(const int M, const int B, const int G, const packed *w, size_t block, const float *in, size_t in_row,
+                 vec acc[MAX_TILE]) {
+    const size_t k_step = (size_t)G * VEC_LANES;
+    const size_t block_step = w->inputs * k_step;
+    const float *weights = w->weights + block * block_step;
+    const size_t inputs = w->inputs;
+    for (size_t k = 0; k < inputs; k++, weights += k_step) {
+        vec x[MAX_TILE];
+        UNROLL for (int m = 0; m < M; m++) {
+            x[m] = vec_set1(in[(size_t)m * in_row + k]);
+        }
+        UNROLL for (int b = 0; b < B; b++) {
+            UNROLL for (int g = 0; g < G; g++) {
+                const vec value = vec_load(weights + (size_t)b * block_step + (size_t)g * VEC_LANES);
+                UNROLL for (int m = 0; m < M; m++) {
+                    acc[(m * B + b) * G + g] = vec_fma(x[m], value, acc[(m * B + b) * G + g]);
+                }
+            }
+        }
+    }
+}
+
+/* A tile that starts at the bias and is stored as rows of [block][gate][lane]. */
+INLINE void project_tile(const int M, const int B, const int G, const packed *w, size_t block, const float *in,
+                         size_t in_row, float *out, size_t out_row) {
+    vec acc[MAX_TILE];
+    UNROLL for (int m = 0; m < M; m++) {
+        UNROLL for (int n = 0; n < B * G; n++) {
+            acc[m * B * G + n] = vec_load(w->bias + (block * (size_t)G + (size_t)n) * VEC_LANES);
+        }
+    }
+    tile(M, B, G, w, block, in, in_row, acc);
+    UNROLL for (int m = 0; m < M; m++) {
+        UNROLL for (int n = 0; n < B * G; n++) {
+            vec_store(out + (size_t)m * out_row + (block * (size_t)G + (size_t)n) * VEC_LANES, acc[m * B * G + n]);
+        }
+    }
+}
+
+/* All rows of B blocks: the blocks' weights stay in the first-level cache while the rows pass. */
+INLINE void project_blocks(const int B, const int G, const packed *w, size_t block, const float *in, size_t in_row,
+                           size_t rows, float *out, size_t out_row) {
+    size_t m = 0;
+    for (; m + TILE_ROWS <= rows; m += TILE_ROWS) {
+        project_tile(TILE_ROWS, B, G, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
+    }
+    for (; m < rows; m++) {
+        project_tile(1, B, G, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
+    }
+}
+
+static void project(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row) {
+    size_t block = 0;
+    if (w->gates == 4) {
+        for (; block < w->blocks; block++) {
+            project_blocks(1, 4, w, block, in, in_row, rows, out, out_row);
+        }
+        return;
+    }
+    /* One gate fills few accumulators, so several blocks go at once. */
+    for (; block + 4 <= w->blocks; block += 4) {
+        project_blocks(4, 1, w, block, in, in_row, rows, out, out_row);
+    }
+    for (; block < w->blocks; block++) {
+        project_blocks(1, 1, w, block, in, in_row, rows, out, out_row);
+    }
+}
+
+static void affine(const float *scale, const float *shift, float *x, size_t n) {
+    for (size_t k = 0; k < n; k += VEC_LANES) {
+        vec_store(x + k, vec_fma(vec_load(x + k), vec_load(scale + k), vec_load(shift + k)));
+    }
+}

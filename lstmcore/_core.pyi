@@ -1,0 +1,5 @@
+# The module that CMake builds from csrc/cffi; its names are those of csrc/lstmcore.h.
+from typing import Any
+
+ffi: Any
+lib: Any

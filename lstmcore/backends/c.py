@@ -1,0 +1,209 @@
+"""The C backend: the core in `csrc/`, bound with cffi. Computes in float32."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore.backends import Runner
+from lstmcore.errors import BackendError
+from lstmcore.folding import affine_of, fold
+from lstmcore.layers import (
+    ELU,
+    GELU,
+    LSTM,
+    Array,
+    BatchNorm1d,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Scaler,
+    Shape,
+    Sigmoid,
+    Softmax,
+    Squeeze,
+    Tanh,
+)
+
+try:
+    from lstmcore._core import ffi, lib
+except ImportError as error:
+    raise ImportError(
+        f"{error}; the C core is built when the package is installed (pip install .), and what is imported here "
+        f"is {Path(__file__).parents[1]}"
+    ) from error
+
+BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 2, 3, 4
+
+
+def kernels_built() -> list[str]:
+    """The kernels of this build, best first."""
+    return [_kernel_name(k) for k in range(lib.lstmcore_kernel_count()) if lib.lstmcore_kernel_built(k)]
+
+
+def kernels_here() -> list[str]:
+    """The kernels that this processor and operating system can run, best first."""
+    return [_kernel_name(k) for k in range(lib.lstmcore_kernel_count()) if lib.lstmcore_kernel_runs(k)]
+
+
+def default_kernel() -> str:
+    """The kernel that a model gets unless one is named: LSTMCORE_KERNEL, or else the best that runs here.
+
+    Raises:
+        BackendError: LSTMCORE_KERNEL names a kernel that does not exist or cannot run here.
+    """
+    return str(ffi.string(lib.lstmcore_model_kernel(_new_model(None, 1))).decode())
+
+
+def compile_model(layers: Sequence[Layer], output: Shape, kernel: str | None) -> Runner:
+    """See `backends.compile_model`."""
+    return CRunner(layers, output, kernel)
+
+
+def _kernel_name(k: int) -> str:
+    return str(ffi.string(lib.lstmcore_kernel_name(k)).decode())
+
+
+def _check(code: int, what: str) -> None:
+    if code == 0:
+        return
+    text = f"{what}: {ffi.string(lib.lstmcore_error(code)).decode()}"
+    if code in (NO_SUCH_KERNEL, CANNOT_RUN):
+        raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")
+    if code == BAD_ARGUMENT:
+        raise ValueError(text)
+    raise MemoryError(text)
+
+
+def _new_model(kernel: str | None, input_size: int) -> Any:
+    import os
+
+    out = ffi.new("lstmcore_model **")
+    name = ffi.NULL if kernel is None else ffi.new("char[]", kernel.encode())
+    asked = f"kernel {kernel!r}" if kernel is not None else f"LSTMCORE_KERNEL={os.environ.get('LSTMCORE_KERNEL')!r}"
+    _check(lib.lstmcore_model_new(name, input_size, out), asked)
+    return ffi.gc(out[0], lib.lstmcore_model_free)
+
+
+class CRunner(Runner):
+    """One packed model, and a session for each thread that runs it."""
+
+    backend = "c"
+
+    def __init__(self, layers: Sequence[Layer], output: Shape, kernel: str | None) -> None:
+        layers = fold(layers)
+        width = next(_input_width(layer) for layer in layers if _input_width(layer))
+        self._model = _new_model(kernel, width)
+        for layer in layers:
+            for code in ADD[type(layer)](self._model, layer):
+                _check(code, layer.label)
+        self.kernel = str(ffi.string(lib.lstmcore_model_kernel(self._model)).decode())
+        self._output = output
+        self._local = threading.local()
+        self._session()  # memory that is short is told of now, not at the first tick
+
+    def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
+        n, steps, _ = windows.shape
+        answers = np.empty((n, *self._answer_shape(steps)), np.float32)
+        code = lib.lstmcore_run_many(
+            self._session(), _floats(windows), n, steps, _floats(h), _floats(c), _floats(answers)
+        )
+        _check(code, "run")
+        return answers
+
+    def run_window(self, window: Array) -> Array:
+        steps = len(window)
+        answer = np.empty(self._answer_shape(steps), np.float32)
+        code = lib.lstmcore_run(self._session(), _floats(window), steps, ffi.NULL, ffi.NULL, _floats(answer))
+        _check(code, "run")
+        return answer
+
+    def _answer_shape(self, steps: int) -> tuple[int, ...]:
+        return tuple(n if isinstance(n, int) else steps for n in self._output)
+
+    def _session(self) -> Any:
+        try:
+            return self._local.session
+        except AttributeError:
+            out = ffi.new("lstmcore_session **")
+            _check(lib.lstmcore_session_new(self._model, out), "a session's memory")
+            # The session reads the model, so it must not outlive it: the destructor's closure keeps it.
+            model = self._model
+            self._local.session = ffi.gc(out[0], lambda session, _model=model: lib.lstmcore_session_free(session))
+            return self._local.session
+
+
+def _floats(array: Array | None) -> Any:
+    return ffi.NULL if array is None else ffi.from_buffer("float[]", array)
+
+
+def _input_width(layer: Layer) -> int:
+    return int(next((getattr(layer, n) for n in ("input_size", "in_features", "num_features") if hasattr(layer, n)), 0))
+
+
+def _add_lstm(model: Any, layer: LSTM) -> list[int]:
+    w = layer.weights
+    codes = []
+    for k in range(layer.num_layers):
+        inner = k + 1 < layer.num_layers
+        matrices = (_floats(w[f"{key}_l{k}"]) for key in ("weight_ih", "weight_hh", "bias_ih"))
+        codes.append(lib.lstmcore_model_add_lstm(model, layer.hidden_size, *matrices, inner or layer.return_sequences))
+    return codes
+
+
+def _add_linear(model: Any, layer: Linear) -> list[int]:
+    w = layer.weights
+    return [lib.lstmcore_model_add_linear(model, layer.out_features, _floats(w["weight"]), _floats(w["bias"]))]
+
+
+def _add_affine(model: Any, scale: Array, shift: Array) -> int:
+    scale, shift = (np.ascontiguousarray(a, np.float32) for a in (scale, shift))
+    return int(lib.lstmcore_model_add_affine(model, _floats(scale), _floats(shift)))
+
+
+def _add_batch_norm(model: Any, layer: BatchNorm1d) -> list[int]:
+    wide = layer.map_weights(lambda w: w.astype(np.float64))
+    return [_add_affine(model, *affine_of(wide))]
+
+
+def _add_scaler(model: Any, layer: Scaler) -> list[int]:
+    """Two roundings, as in the equation: subtracting a scaled mean would lose the digits that the mean shares."""
+    mean, scale = (layer.weights[key].astype(np.float64) for key in ("mean", "scale"))
+    codes = [_add_affine(model, np.ones_like(mean), -mean)]
+    return codes if np.all(scale == 1) else [*codes, _add_affine(model, 1 / scale, np.zeros_like(mean))]
+
+
+def _activation(kind: str, setting: str | None = None) -> Callable[[Any, Any], list[int]]:
+    def add(model: Any, layer: Layer) -> list[int]:
+        alpha = getattr(layer, setting) if setting else 0.0
+        return [lib.lstmcore_model_add_activation(model, getattr(lib, f"LSTMCORE_{kind}"), alpha)]
+
+    return add
+
+
+def _add_gelu(model: Any, layer: GELU) -> list[int]:
+    return _activation("GELU" if layer.approximate == "none" else "GELU_TANH")(model, layer)
+
+
+#: How each layer that folding leaves is given to the core: the codes that came back.
+ADD: dict[type[Layer], Callable[[Any, Any], list[int]]] = {
+    LSTM: _add_lstm,
+    Linear: _add_linear,
+    BatchNorm1d: _add_batch_norm,
+    Scaler: _add_scaler,
+    ReLU: _activation("RELU"),
+    LeakyReLU: _activation("LEAKY_RELU", "negative_slope"),
+    ELU: _activation("ELU", "alpha"),
+    GELU: _add_gelu,
+    Tanh: _activation("TANH"),
+    Sigmoid: _activation("SIGMOID"),
+    Softmax: lambda model, layer: [lib.lstmcore_model_add_softmax(model)],
+    Flatten: lambda model, layer: [lib.lstmcore_model_add_flatten(model, layer.steps)],
+    Squeeze: lambda model, layer: [],
+}
