@@ -39,17 +39,17 @@ INLINE void step_blocks(const int B, const packed *r, size_t block, const float 
     }
 }
 
-static void lstm(const packed *r, const float *gates, size_t gates_row, size_t rows, float *h[2], float *c, float *out,
-                 size_t out_row) {
-    const size_t groups = r->blocks / TILE_BLOCKS;
+/* A step takes B blocks at a time. Odd steps go downwards, so that the blocks used last, which the nearest cache still
+ * holds, come first. */
+INLINE void run_steps(const int B, const packed *r, const float *gates, size_t gates_row, size_t rows, float *h[2],
+                      float *c, float *out, size_t out_row) {
+    const size_t groups = r->blocks / (size_t)B;
     for (size_t t = 0; t < rows; t++) {
-        /* Odd steps take the blocks downwards, so that those used last, still in the nearest cache, come first. */
-        const int down = (int)(t & 1);
         for (size_t n = 0; n < groups; n++) {
-            const size_t group = down ? groups - 1 - n : n;
-            step_blocks(TILE_BLOCKS, r, group * TILE_BLOCKS, gates, h[0], h[1], c, out);
+            const size_t group = t & 1 ? groups - 1 - n : n;
+            step_blocks(B, r, group * (size_t)B, gates, h[0], h[1], c, out);
         }
-        for (size_t block = groups * TILE_BLOCKS; block < r->blocks; block++) {
+        for (size_t block = groups * (size_t)B; block < r->blocks; block++) {
             step_blocks(1, r, block, gates, h[0], h[1], c, out);
         }
         float *const newest = h[1];
@@ -57,5 +57,14 @@ static void lstm(const packed *r, const float *gates, size_t gates_row, size_t r
         h[0] = newest;
         gates += gates_row;
         out = out == NULL ? NULL : out + out_row;
+    }
+}
+
+static void lstm(const packed *r, const float *gates, size_t gates_row, size_t rows, float *h[2], float *c, float *out,
+                 size_t out_row) {
+    if (r->in_pairs) {
+        run_steps(2, r, gates, gates_row, rows, h, c, out, out_row);
+    } else {
+        run_steps(1, r, gates, gates_row, rows, h, c, out, out_row);
     }
 }

@@ -1,4 +1,15 @@
+#define _DEFAULT_SOURCE /* sysconf's cache sizes */
 #include "cpu.h"
+
+#include <unistd.h>
+
+size_t lstmcore_cpu_cache(void) {
+    long bytes = 0;
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    bytes = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+#endif
+    return bytes > 0 ? (size_t)bytes : (size_t)32 << 10;
+}
 
 #if LSTMCORE_X86
 

@@ -15,6 +15,11 @@
 #define LSTMCORE_ARM64 0
 #endif
 
+#include <stddef.h>
+
+/* Bytes of the first-level data cache; 32 KiB where the system does not say. */
+size_t lstmcore_cpu_cache(void);
+
 /* One for each kernel: 1 if its instructions can run here. */
 #define KERNEL(name, family) int lstmcore_cpu_runs_##name(void);
 #include "kernels.def"

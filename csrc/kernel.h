@@ -17,6 +17,7 @@ typedef struct {
     size_t gates;
     float *weights; /* [block][k][gate][lane] */
     float *bias;    /* [block][gate][lane] */
+    int in_pairs;   /* a recurrent step takes two blocks at once, else one */
 } packed;
 
 typedef struct {

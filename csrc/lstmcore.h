@@ -96,7 +96,12 @@ void lstmcore_session_free(lstmcore_session *session);
  *   y: (outputs,), or (steps, outputs) where every step goes on */
 int lstmcore_run(lstmcore_session *session, const float *x, size_t steps, const float *h0, const float *c0, float *y);
 
-/* The same for n windows, x (n, steps, input_size), h0 and c0 (n, states), y n answers one behind the other. */
+/* For callers to whom an argument costs time: fix x, steps and y, which must outlive their use, then run with the
+ * session alone, from zero states. */
+int lstmcore_bind(lstmcore_session *session, const float *x, size_t steps, float *y);
+int lstmcore_run_bound(lstmcore_session *session);
+
+/* lstmcore_run for n windows, x (n, steps, input_size), h0 and c0 (n, states), y n answers one behind the other. */
 int lstmcore_run_many(lstmcore_session *session, const float *x, size_t n, size_t steps, const float *h0,
                       const float *c0, float *y);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "dispatch.h"
 
 /* Sizes beyond any model this is for, and small enough that no product of three of them overflows. */
@@ -128,6 +129,10 @@ int lstmcore_model_add_lstm(lstmcore_model *model, size_t hidden, const float *w
     code = pack(&o.weights, lanes, 4, hidden, o.in, weight_ih, bias);
     if (code == LSTMCORE_OK) {
         code = pack(&o.recurrent, lanes, 4, hidden, hidden, weight_hh, NULL);
+        /* Two blocks at once hide the latency of the multiply-adds better than one, but only one block may be small
+         * enough to stay in the cache until the next step begins with it. */
+        const size_t two_blocks = 2 * hidden * 4 * lanes * sizeof(float);
+        o.recurrent.in_pairs = two_blocks <= lstmcore_cpu_cache() / 4 * 3;
     }
     code = append(model, &o, code);
     if (code == LSTMCORE_OK) {

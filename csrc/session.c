@@ -25,6 +25,9 @@ struct lstmcore_session {
     float *flat;      /* (steps*in,) of a Flatten */
     size_t flat_used;
     state *states; /* one for each op; empty where it is no LSTM */
+    const float *bound_x; /* what lstmcore_bind was given */
+    size_t bound_steps;
+    float *bound_y;
 };
 
 int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
@@ -246,4 +249,18 @@ int lstmcore_run_many(lstmcore_session *s, const float *x, size_t n, size_t step
 
 int lstmcore_run(lstmcore_session *s, const float *x, size_t steps, const float *h0, const float *c0, float *y) {
     return lstmcore_run_many(s, x, 1, steps, h0, c0, y);
+}
+
+int lstmcore_bind(lstmcore_session *s, const float *x, size_t steps, float *y) {
+    if (s == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    s->bound_x = x;
+    s->bound_steps = steps;
+    s->bound_y = y;
+    return LSTMCORE_OK;
+}
+
+int lstmcore_run_bound(lstmcore_session *s) {
+    return s == NULL ? LSTMCORE_BAD_ARGUMENT : lstmcore_run(s, s->bound_x, s->bound_steps, NULL, NULL, s->bound_y);
 }

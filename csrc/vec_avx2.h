@@ -2,8 +2,7 @@
 #include <immintrin.h>
 
 #define VEC_LANES 8
-#define TILE_ROWS 2   /* 2 rows x 4 gates of accumulators in 16 registers */
-#define TILE_BLOCKS 2 /* 2 blocks x 4 gates: as many accumulators as hide the latency of a multiply-add */
+#define TILE_ROWS 2 /* 2 rows x 4 gates of accumulators in 16 registers */
 
 typedef __m256 vec;
 

@@ -2,8 +2,7 @@
 #include <immintrin.h>
 
 #define VEC_LANES 16
-#define TILE_ROWS 4   /* 4 rows x 4 gates of accumulators in 32 registers */
-#define TILE_BLOCKS 2 /* 2 blocks x 4 gates: as many accumulators as hide the latency of a multiply-add */
+#define TILE_ROWS 4 /* 4 rows x 4 gates of accumulators in 32 registers */
 
 typedef __m512 vec;
 

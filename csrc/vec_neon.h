@@ -2,8 +2,7 @@
 #include <arm_neon.h>
 
 #define VEC_LANES 4
-#define TILE_ROWS 4   /* 4 rows x 4 gates of accumulators in 32 registers */
-#define TILE_BLOCKS 4 /* 4 blocks x 4 gates: four multiply-add units of latency four on the larger cores */
+#define TILE_ROWS 4 /* 4 rows x 4 gates of accumulators in 32 registers */
 
 typedef float32x4_t vec;
 

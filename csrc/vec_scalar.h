@@ -1,14 +1,13 @@
 /* One float as a vector of one lane: the oracle of the other vec_*.h, and what runs where none of them can.
  *
  * Each vec_*.h defines the type `vec`, VEC_LANES, and the same operations with the same result in every lane,
- * NaN and signed zeros included; how many rows and blocks of a tile its registers hold; nothing else.
+ * NaN and signed zeros included; how many rows of a projection its registers hold; nothing else.
  */
 #include <math.h>
 #include <string.h>
 
 #define VEC_LANES 1
-#define TILE_ROWS 1   /* rows of a projection at once */
-#define TILE_BLOCKS 1 /* blocks of one recurrent step at once */
+#define TILE_ROWS 1 /* rows of a projection at once */
 
 typedef float vec;
 

@@ -32,7 +32,7 @@ class Model:
     Threads may share it. It can be pickled.
     """
 
-    __slots__ = ("__weakref__", "_layers", "_requested", "_runner", "input_size", "output_shape", "steps")
+    __slots__ = ("__weakref__", "_layers", "_requested", "_runner", "_tick_shape", "input_size", "output_shape", "steps")
 
     #: Features per tick.
     input_size: int
@@ -50,6 +50,7 @@ class Model:
             "_layers": layers,
             "_requested": (backend, kernel),
             "_runner": runner,
+            "_tick_shape": (shapes[0][-1],),
             "input_size": shapes[0][-1],
             "output_shape": shapes[-1],
             "steps": fixed.pop() if fixed else None,
@@ -79,6 +80,15 @@ class Model:
         NaN and infinity propagate to the answer, as in torch.
         """
         runner = self._runner
+        if (
+            state is None
+            and type(window) is np.ndarray
+            and window.dtype is runner.dtype
+            and window.shape[1:] == self._tick_shape
+            and self.steps is None
+            and len(window)
+        ):
+            return runner.run_window(window)  # what follows would find nothing to convert or to refuse
         x = as_windows(window, runner.dtype, self.input_size, self.steps)
         if x.ndim == 2 and state is None:
             return runner.run_window(x)
@@ -148,6 +158,16 @@ class Model:
         from lstmcore.formats import safetensors
 
         safetensors.save(self, path)
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX file in float32: input "window" (N, T, F), output "answer" (N, outputs).
+
+        Raises:
+            UnsupportedError: The onnx package is not installed.
+        """
+        from lstmcore.formats import onnx
+
+        onnx.write(self, path)
 
     def _like(self, layers: Iterable[Layer]) -> Model:
         backend, kernel = self._requested

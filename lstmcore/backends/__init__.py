@@ -33,7 +33,7 @@ class Runner:
         raise NotImplementedError
 
     def run_window(self, window: Array) -> Array:
-        """Answer one window (T, F) from a zero state: (*output,)."""
+        """Answer one window (T, F), in `dtype` but not always contiguous, from a zero state: (*output,)."""
         answer: Array = self.run(window[np.newaxis], None, None)[0]
         return answer
 
