@@ -3,9 +3,9 @@
  * Inputs of +-inf and NaN give what the limit and IEEE say. Subnormal inputs and results count as zero, since all of
  * this runs with flush-to-zero set. The polynomials are minimax fits made with the Remez algorithm.
  */
-#define LOG2_E 0x1.715476p+0f
+#define LOG2_E    0x1.715476p+0f
 #define LN_2_HIGH 0x1.62e43p-1f
-#define LN_2_LOW -0x1.05c61p-29f
+#define LN_2_LOW  -0x1.05c61p-29f
 
 /* 1.5*2^23 + 127: what is added to it is rounded to an integer n, and n + 127, the exponent of 2^n, then stands in the
  * low bits. */
@@ -118,10 +118,10 @@ static inline vec gelu_tanh_of(vec x) {
     return vec_div(x, one_plus_exp_minus(vec_mul(vec_set1(0x1.988454p+0f), cubic)));
 }
 
-#define EACH(expression)                          \
-    for (size_t k = 0; k < n; k += VEC_LANES) {   \
-        const vec v = vec_load(x + k);            \
-        vec_store(x + k, (expression));           \
+#define EACH(expression)                        \
+    for (size_t k = 0; k < n; k += VEC_LANES) { \
+        const vec v = vec_load(x + k);          \
+        vec_store(x + k, (expression));         \
     }
 
 static void activate(lstmcore_activation kind, float alpha, float *x, size_t n) {

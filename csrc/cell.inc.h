@@ -17,11 +17,13 @@ INLINE void cell(vec i, vec f, vec g, vec o, vec *c, vec *h) {
 INLINE void step_blocks(const int B, const packed *r, size_t block, const float *gates, const float *h_old,
                         float *h_new, float *c, float *out) {
     vec acc[MAX_TILE];
-    UNROLL for (int n = 0; n < B * 4; n++) {
+    UNROLL
+    for (int n = 0; n < B * 4; n++) {
         acc[n] = vec_set1(0.0f);
     }
     tile(1, B, 4, r, block, h_old, 0, acc);
-    UNROLL for (int b = 0; b < B; b++) {
+    UNROLL
+    for (int b = 0; b < B; b++) {
         const size_t unit = (block + (size_t)b) * VEC_LANES;
         const float *a = gates + unit * 4;
         const vec i = vec_add(vec_load(a), acc[b * 4]);

@@ -5,13 +5,13 @@
 /* Processor families: 0 or 1, for #if and for kernels.def. */
 #define LSTMCORE_ANY 1
 #if defined(__x86_64__)
-#define LSTMCORE_X86 1
+#define LSTMCORE_X86   1
 #define LSTMCORE_ARM64 0
 #elif defined(__aarch64__)
-#define LSTMCORE_X86 0
+#define LSTMCORE_X86   0
 #define LSTMCORE_ARM64 1
 #else
-#define LSTMCORE_X86 0
+#define LSTMCORE_X86   0
 #define LSTMCORE_ARM64 0
 #endif
 

@@ -16,10 +16,10 @@ typedef struct {
 } entry;
 
 /* IF(LSTMCORE_X86, p) is p on x86 and NULL elsewhere; the name of a kernel that is not built must not even appear. */
-#define IF(condition, pointer) IF_(condition, pointer)
+#define IF(condition, pointer)  IF_(condition, pointer)
 #define IF_(condition, pointer) IF_##condition(pointer)
-#define IF_0(pointer) NULL
-#define IF_1(pointer) pointer
+#define IF_0(pointer)           NULL
+#define IF_1(pointer)           pointer
 
 static const entry kernels[] = {
 #define KERNEL(name, family) {#name, IF(family, &lstmcore_kernel_##name), lstmcore_cpu_runs_##name},

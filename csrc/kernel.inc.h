@@ -13,9 +13,9 @@
 /* clang-format on */
 
 #define TABLE_(name) lstmcore_kernel_##name
-#define TABLE(name) TABLE_(name)
-#define TEXT_(name) #name
-#define TEXT(name) TEXT_(name)
+#define TABLE(name)  TABLE_(name)
+#define TEXT_(name)  #name
+#define TEXT(name)   TEXT_(name)
 
 extern const kernel TABLE(KERNEL_NAME);
 

@@ -11,10 +11,10 @@ typedef struct {
     size_t in, out; /* widths */
     packed weights; /* LSTM: of the input. Linear: all. Affine: scale in weights, shift in bias */
     packed recurrent;
-    int all_steps;     /* LSTM */
-    size_t state;      /* LSTM: where its state begins among all layers' */
-    size_t steps;      /* Flatten */
-    float alpha;       /* activation */
+    int all_steps; /* LSTM */
+    size_t state;  /* LSTM: where its state begins among all layers' */
+    size_t steps;  /* Flatten */
+    float alpha;   /* activation */
     lstmcore_activation activation;
 } op;
 

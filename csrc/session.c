@@ -24,7 +24,7 @@ struct lstmcore_session {
     float *gates;     /* (CHUNK, gates_row) */
     float *flat;      /* (steps*in,) of a Flatten */
     size_t flat_used;
-    state *states; /* one for each op; empty where it is no LSTM */
+    state *states;        /* one for each op; empty where it is no LSTM */
     const float *bound_x; /* what lstmcore_bind was given */
     size_t bound_steps;
     float *bound_y;

@@ -21,13 +21,17 @@ INLINE void tile(const int M, const int B, const int G, const packed *w, size_t 
     const size_t inputs = w->inputs;
     for (size_t k = 0; k < inputs; k++, weights += k_step) {
         vec x[MAX_TILE];
-        UNROLL for (int m = 0; m < M; m++) {
+        UNROLL
+        for (int m = 0; m < M; m++) {
             x[m] = vec_set1(in[(size_t)m * in_row + k]);
         }
-        UNROLL for (int b = 0; b < B; b++) {
-            UNROLL for (int g = 0; g < G; g++) {
+        UNROLL
+        for (int b = 0; b < B; b++) {
+            UNROLL
+            for (int g = 0; g < G; g++) {
                 const vec value = vec_load(weights + (size_t)b * block_step + (size_t)g * VEC_LANES);
-                UNROLL for (int m = 0; m < M; m++) {
+                UNROLL
+                for (int m = 0; m < M; m++) {
                     acc[(m * B + b) * G + g] = vec_fma(x[m], value, acc[(m * B + b) * G + g]);
                 }
             }
@@ -39,14 +43,18 @@ INLINE void tile(const int M, const int B, const int G, const packed *w, size_t 
 INLINE void project_tile(const int M, const int B, const int G, const packed *w, size_t block, const float *in,
                          size_t in_row, float *out, size_t out_row) {
     vec acc[MAX_TILE];
-    UNROLL for (int m = 0; m < M; m++) {
-        UNROLL for (int n = 0; n < B * G; n++) {
+    UNROLL
+    for (int m = 0; m < M; m++) {
+        UNROLL
+        for (int n = 0; n < B * G; n++) {
             acc[m * B * G + n] = vec_load(w->bias + (block * (size_t)G + (size_t)n) * VEC_LANES);
         }
     }
     tile(M, B, G, w, block, in, in_row, acc);
-    UNROLL for (int m = 0; m < M; m++) {
-        UNROLL for (int n = 0; n < B * G; n++) {
+    UNROLL
+    for (int m = 0; m < M; m++) {
+        UNROLL
+        for (int n = 0; n < B * G; n++) {
             vec_store(out + (size_t)m * out_row + (block * (size_t)G + (size_t)n) * VEC_LANES, acc[m * B * G + n]);
         }
     }

@@ -14,8 +14,8 @@ from lstmcore.layers import LSTM, Array
 State = tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 
 
-def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
-    """A C-contiguous array of `dtype`. Raises TypeError for what does not hold real numbers."""
+def as_real(value: npt.ArrayLike, what: str) -> Array:
+    """`value` as an array in its own dtype, not copied where it is one. Raises as `as_numbers` does."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{what}: a masked array with masked values; fill them first, with NaN if they are unknown")
     try:
@@ -24,6 +24,12 @@ def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
         raise ValueError(f"{what}: not a regular array of numbers ({error})") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected real numbers, got {type(value).__name__} of dtype {array.dtype}")
+    return array
+
+
+def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
+    """A C-contiguous array of `dtype`. Raises TypeError for what does not hold real numbers."""
+    array = as_real(value, what)
     return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype)
 
 
@@ -73,7 +79,7 @@ def as_states(
             raise TypeError(f"state of {layer.name}: expected a pair (h, c)") from None
         h.append(_as_state(h_0, layer, x, dtype, "h"))
         c.append(_as_state(c_0, layer, x, dtype, "c"))
-    return np.concatenate(h, axis=1), np.concatenate(c, axis=1)
+    return np.ascontiguousarray(np.concatenate(h, axis=1)), np.ascontiguousarray(np.concatenate(c, axis=1))
 
 
 def _as_state(value: npt.ArrayLike, layer: LSTM, x: Array, dtype: np.dtype[Any], letter: str) -> Array:

@@ -226,7 +226,7 @@ class BatchNorm1d(Layer):
     @classmethod
     def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
         keys = ["running_mean", "running_var"] + ["weight", "bias"] * settings["affine"]
-        return {key: (settings["num_features"],) for key in keys}
+        return dict.fromkeys(keys, (settings["num_features"],))
 
     def output_shape(self, shape: Shape) -> Shape:
         self._need_features(shape, self.num_features)
@@ -249,7 +249,7 @@ class Scaler(Layer):
 
     @classmethod
     def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
-        return {key: (settings["num_features"],) for key in ("mean", "scale")}
+        return dict.fromkeys(("mean", "scale"), (settings["num_features"],))
 
     def output_shape(self, shape: Shape) -> Shape:
         self._need_features(shape, self.num_features)

@@ -32,7 +32,21 @@ class Model:
     Threads may share it. It can be pickled.
     """
 
-    __slots__ = ("__weakref__", "_layers", "_requested", "_runner", "_tick_shape", "input_size", "output_shape", "steps")
+    __slots__ = (
+        "__weakref__",
+        "_layers",
+        "_requested",
+        "_runner",
+        "_tick_shape",
+        "input_size",
+        "output_shape",
+        "steps",
+    )
+
+    _layers: tuple[Layer, ...]
+    _requested: tuple[str, str | None]
+    _runner: Runner
+    _tick_shape: tuple[int]
 
     #: Features per tick.
     input_size: int
@@ -128,7 +142,9 @@ class Model:
     @property
     def parameters(self) -> Mapping[str, Array]:
         """Every weight by its full name, as in torch's state_dict: "lstm.weight_ih_l0"."""
-        return MappingProxyType({f"{layer.name}.{key}": w for layer in self._layers for key, w in layer.weights.items()})
+        return MappingProxyType(
+            {f"{layer.name}.{key}": w for layer in self._layers for key, w in layer.weights.items()}
+        )
 
     def with_backend(self, backend: str, kernel: str | None = None) -> Model:
         """The same layers run by another backend or kernel."""
@@ -244,8 +260,11 @@ def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
 
 def _input_size(layers: tuple[Layer, ...]) -> int:
     sizes = {LSTM: "input_size", Linear: "in_features"}
+    steps = 1
     for layer in layers:
+        if isinstance(layer, Flatten):
+            steps = layer.steps
         size = getattr(layer, sizes.get(type(layer), "num_features"), None)
         if size is not None:
-            return int(size)
+            return int(size) // steps
     raise ValueError("no layer says how many features a tick has: a model needs an LSTM or a Linear layer")

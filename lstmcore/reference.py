@@ -98,7 +98,8 @@ def batch_norm(x: Array, mean: Array, var: Array, weight: Array, bias: Array, ep
 
 def relu(x: Array) -> Array:
     """max(x, 0), each element."""
-    return np.maximum(x, x.dtype.type(0))
+    y: Array = np.maximum(x, x.dtype.type(0))
+    return y
 
 
 def leaky_relu(x: Array, negative_slope: float) -> Array:

@@ -34,7 +34,7 @@ class Runner:
 
     def run_window(self, window: Array) -> Array:
         """Answer one window (T, F), in `dtype` but not always contiguous, from a zero state: (*output,)."""
-        answer: Array = self.run(window[np.newaxis], None, None)[0]
+        answer: Array = self.run(np.ascontiguousarray(window)[np.newaxis], None, None)[0]
         return answer
 
 

@@ -130,10 +130,10 @@ class CRunner(Runner):
 
     def _session(self) -> Session:
         try:
-            return self._local.session  # type: ignore[no-any-return]
+            session: Session = self._local.session
         except AttributeError:
-            self._local.session = Session(self._model)
-            return self._local.session
+            session = self._local.session = Session(self._model)
+        return session
 
 
 class Session:

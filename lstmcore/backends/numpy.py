@@ -77,7 +77,10 @@ def lstm(layer: LSTM, x: Array, h: Array, c: Array) -> Array:
     w = layer.weights
     stack = [
         reference.Weights(
-            w[f"weight_ih_l{k}"], w[f"weight_hh_l{k}"], w.get(f"bias_ih_l{k}", zero), w.get(f"bias_hh_l{k}", zero)
+            w[f"weight_ih_l{k}"],
+            w[f"weight_hh_l{k}"],
+            w.get(f"bias_ih_l{k}", zero),
+            w.get(f"bias_hh_l{k}", zero),
         )
         for k in range(layer.num_layers)
     ]

@@ -66,7 +66,9 @@ def _check_header(file: str) -> None:
         size = os.fstat(stream.fileno()).st_size
         start = stream.read(8)
     if len(start) < 8:
-        raise ModelFormatError(f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length")
+        raise ModelFormatError(
+            f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length"
+        )
     length = int.from_bytes(start, "little")
     if length > MAX_HEADER:
         raise ModelFormatError(f"{file}: header of {length} bytes; at most {MAX_HEADER} are taken")

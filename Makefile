@@ -1,0 +1,53 @@
+# Every target makes the environment that it needs in .venv first.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
+	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
+C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def) $(wildcard tests/c/*.c)
+
+.PHONY: help demo test bench lint format sanitize docs clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/.demo ## follow a made-up market with the shipped model; a plot goes to out/demo
+	$(BIN)/lstmcore demo --out $(OUT)/demo
+
+test: $(VENV)/.test ## run all tests
+	$(BIN)/pytest
+
+bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; results go to benchmarks/results
+	$(BIN)/python benchmarks/run.py
+
+lint: $(VENV)/.lint ## ruff, mypy --strict, clang-format, and the C core with warnings as errors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+	$(BIN)/cmake -S . -B build/lint -DLSTMCORE_WERROR=ON > build/lint.log
+	$(BIN)/cmake --build build/lint --clean-first >> build/lint.log
+
+format: $(VENV)/.lint ## let ruff and clang-format rewrite what lint complains of
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(C_SOURCES)
+
+sanitize: ## run every kernel of the C core under ASan and UBSan
+	tests/c/sanitize.sh build/sanitize
+
+docs: $(VENV)/.docs ## build the documentation; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) $(OUT) build dist docs/_build
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: each extra is installed again when a source changed.
+$(VENV)/.%: $(SOURCES) | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[$*]"
+	@touch $@

@@ -1,0 +1,64 @@
+"""Write a model as another file: .safetensors or .onnx. The result is read back and checked."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+import lstmcore
+from lstmcore import commands
+from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+
+ONNX_LIMIT = 1e-4  # what ONNX Runtime's float32 may be off before the file is taken for wrong
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.parser`."""
+    parser.add_argument("model", metavar="IN", help="a .safetensors model file")
+    parser.add_argument("out", metavar="OUT", help="a file that ends in .safetensors or .onnx")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="round or widen the weights")
+    parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")
+
+
+def run(options: argparse.Namespace) -> int:
+    """See `cli.main`."""
+    suffix = Path(options.out).suffix.lower()
+    if suffix not in WRITERS:
+        raise ValueError(f"{options.out}: expected a name that ends in {' or '.join(WRITERS)}")
+    if suffix == ".onnx" and options.dtype == "float64":
+        raise ValueError(f"{options.out}: ONNX files are written in float32")
+    commands.check_new(options.out, options.force)
+    model = lstmcore.load(options.model, backend="numpy")
+    if options.dtype:
+        model = model.astype(options.dtype)
+    checked = WRITERS[suffix](model, options.out)
+    print(f"{options.out}: {Path(options.out).stat().st_size:,} bytes; {checked}")
+    return 0
+
+
+def _safetensors(model: lstmcore.Model, out: str) -> str:
+    model.save(out)
+    back = lstmcore.load(out, backend="numpy")
+    if back != model:
+        raise OSError(f"{out}: what was read back is not what was written")
+    return f"{model.dtype}; read back, every bit the same"
+
+
+def _onnx(model: lstmcore.Model, out: str) -> str:
+    model.export_onnx(out)
+    if importlib.util.find_spec("onnxruntime") is None:
+        return 'float32; not run: onnxruntime is not installed (pip install "lstmcore[peers]")'
+    from lstmcore.peers import OnnxRuntime
+
+    windows = random_windows(model, 8, steps_of(model, None), 1.0, np.random.default_rng(0))
+    runtime = OnnxRuntime(Path(out).read_bytes(), threads=1)
+    worst = largest_difference(answer_each(runtime, windows), answer_each(oracle(model), windows)).value
+    if worst > ONNX_LIMIT:
+        raise ValueError(f"{out}: ONNX Runtime answers {worst:.2g} from the reference; do not use this file")
+    return f"float32; run by ONNX Runtime, at most {worst:.2g} from the reference"
+
+
+WRITERS = {".safetensors": _safetensors, ".onnx": _onnx}

@@ -1,0 +1,111 @@
+"""Show what is in a model file: layers, shapes, weights, and what the compiled backends fold away."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+
+import lstmcore
+from lstmcore import commands, terminal
+from lstmcore.folding import fold
+from lstmcore.layers import Array, show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.parser`."""
+    parser.add_argument("model", help="a .safetensors model file")
+    commands.add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """See `cli.main`."""
+    model = lstmcore.load(options.model, backend="numpy")
+    facts = describe(model) | {"file": options.model, "bytes": os.path.getsize(options.model)}
+    if options.json:
+        terminal.write_json(facts)
+        return 0
+    print(
+        f"{terminal.clean(options.model)}: {facts['bytes']:,} bytes, {facts['parameters']:,} parameters, ",
+        end="",
+    )
+    print(f"{facts['dtype']}, window {facts['window']} -> {facts['answer']}\n")
+    terminal.table(["layer", "kind", "gives", ">parameters", "settings"], model.summary(), "Layers")
+    terminal.table(
+        ["layer", "kind", "compiled"],
+        [(x["name"], x["kind"], x["change"]) for x in facts["compiled"]],
+        "What the c and numba backends compute",
+    )
+    terminal.table(
+        ["weight", "shape", ">min", ">max", ">mean |w|", "not finite"],
+        [
+            (
+                w["name"],
+                show(tuple(w["shape"])),
+                *(_number(w[k]) for k in ("min", "max", "mean_abs")),
+                _flaws(w),
+            )
+            for w in facts["weights"]
+        ],
+        "Weights",
+    )
+    flawed = [w["name"] for w in facts["weights"] if w["nan"] or w["inf"]]
+    if flawed:
+        terminal.note(f"warning: NaN or infinite weights in {', '.join(flawed)}")
+    return 0
+
+
+def describe(model: lstmcore.Model) -> dict[str, Any]:
+    """What there is to say about a model, ready for JSON."""
+    return {
+        "window": show(("T" if model.steps is None else model.steps, model.input_size)),
+        "answer": show(model.output_shape),
+        "dtype": str(model.dtype),
+        "parameters": sum(w.size for w in model.parameters.values()),
+        "layers": [
+            {"name": row[0], "kind": row[1], "gives": row[2], "settings": layer.settings()}
+            for row, layer in zip(model.summary(), model.layers, strict=True)
+        ],
+        "compiled": _compiled(model),
+        "weights": [_weight(name, w) for name, w in model.parameters.items()],
+    }
+
+
+def _compiled(model: lstmcore.Model) -> list[dict[str, str]]:
+    """Each layer as it comes out of folding: kept, changed or gone."""
+    left = {layer.name: layer for layer in fold(model.layers)}
+    rows = []
+    for layer in model.layers:
+        folded = left.get(layer.name)
+        if folded is None:
+            change = "gone: folded into its neighbour" if layer.weights else "gone: the identity at inference"
+        elif folded == layer:
+            change = "as it is"
+        else:
+            change = "new weights: biases summed, or a neighbour folded in"
+        rows.append({"name": layer.name, "kind": type(layer).__name__, "change": change})
+    return rows
+
+
+def _weight(name: str, w: Array) -> dict[str, Any]:
+    finite = w[np.isfinite(w)].astype(np.float64)
+    some = finite if finite.size else np.array([np.nan])
+    return {
+        "name": name,
+        "shape": list(w.shape),
+        "min": some.min(),
+        "max": some.max(),
+        "mean_abs": np.abs(some).mean(),
+        "nan": int(np.isnan(w).sum()),
+        "inf": int(np.isinf(w).sum()),
+    }
+
+
+def _number(x: float) -> str:
+    return f"{x:.4g}"
+
+
+def _flaws(w: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in (("NaN", w["nan"]), ("inf", w["inf"])) if count)

@@ -1,0 +1,115 @@
+"""Answer a file of market data: one window, a batch of windows, or every window of a series.
+
+Without --window the whole file is one window (or, a 3-D .npy, a batch). With --window T every run of T rows
+is answered. The output has a row for each answer: the index of the window's last row in the data (in a
+batch, the window's index), counted from 0 without the header, the step where every step answers, and the
+outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import lstmcore
+from lstmcore import commands, terminal
+from lstmcore import data as data_files
+from lstmcore.layers import Array
+from lstmcore.windows import windows
+
+BATCH = 1 << 20  # numbers that one call is given: a few megabytes, whatever the series
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.parser`."""
+    parser.add_argument("model", help="a .safetensors model file")
+    parser.add_argument("data", help="a .csv (with a header row), .parquet or .npy file, oldest row first")
+    parser.add_argument("--window", type=commands.positive, metavar="T", help="answer every window of T rows")
+    parser.add_argument("--columns", help="the columns to use, in order, with commas between")
+    parser.add_argument("-o", "--out", metavar="FILE", help="write a .csv or .npy file instead of stdout")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE where it exists")
+    commands.add_backend(parser)
+    commands.add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """See `cli.main`."""
+    if options.out:
+        if Path(options.out).suffix.lower() not in (".csv", ".npy"):
+            raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
+        commands.check_new(options.out, options.force)
+    model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
+    series, notes = data_files.read(options.data, options.columns.split(",") if options.columns else None)
+    for text in notes:
+        terminal.note(text)
+    if series.shape[-1] != model.input_size:
+        came, taken = series.shape[-1], model.input_size
+        raise ValueError(f"{options.data}: {came} columns of numbers; the model takes {taken} features")
+    header, table = answer(model, series, options.window)
+    if options.out:
+        _write(options.out, header, table)
+        terminal.note(f"{options.out}: {len(table)} answers")
+    if options.json:
+        count = index_columns(header)
+        rows = [[*map(int, row[:count]), *row[count:]] for row in table.tolist()]
+        terminal.write_json({"model": options.model, "data": options.data, "columns": header, "rows": rows})
+    elif not options.out:
+        _write_csv(sys.stdout, header, table)
+    return 0
+
+
+def answer(model: lstmcore.Model, series: Array, window: int | None) -> tuple[list[str], Array]:
+    """The names of the output's columns, and the output: (answers, columns) float64.
+
+    Args:
+        series: (rows, F), or a batch (N, T, F).
+        window: T, to answer every window of a series; None: the series is one window.
+
+    Raises:
+        ValueError: A window length with a batch, or one that the series or the model does not allow.
+    """
+    if series.ndim == 3 and window is not None:
+        raise ValueError(f"window {window}: the data is a batch of windows already, shape {series.shape}")
+    every = series if series.ndim == 3 else windows(series, window or len(series))
+    first = 0 if series.ndim == 3 else every.shape[1] - 1
+    size = max(1, BATCH // (every.shape[1] * every.shape[2]))
+    starts = range(0, len(every), size)
+    parts = [model(every[at : at + size]) for at in terminal.progress(starts, len(starts), "answering")]
+    answers = np.concatenate(parts).astype(np.float64)
+    index = ["window" if series.ndim == 3 else "row"]
+    rows = first + np.arange(len(answers), dtype=np.float64)
+    keys = [rows]
+    if model.output_shape[:1] == ("T",):
+        index.append("step")
+        steps = answers.shape[1]
+        keys = [np.repeat(rows, steps), np.tile(np.arange(steps, dtype=np.float64), len(rows))]
+    flat = answers.reshape(len(keys[0]), -1)
+    outputs = flat.shape[1]
+    names = ["answer"] if outputs == 1 else [f"answer_{k}" for k in range(outputs)]
+    return [*index, *names], np.column_stack([*keys, flat])
+
+
+def index_columns(header: list[str]) -> int:
+    """How many columns come before the answers."""
+    return sum(not name.startswith("answer") for name in header)
+
+
+def _write(path: str, header: list[str], table: Array) -> None:
+    if Path(path).suffix.lower() == ".npy":
+        np.save(path, table)
+        return
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        _write_csv(file, header, table)
+
+
+def _write_csv(file: object, header: list[str], table: Array) -> None:
+    """Answers with 9 significant digits, which name every float32."""
+    count = index_columns(header)
+    writer = csv.writer(file, lineterminator="\n")  # type: ignore[arg-type]
+    writer.writerow(header)
+    for row in table.tolist():
+        writer.writerow([*(f"{x:.0f}" for x in row[:count]), *(f"{x:.9g}" for x in row[count:])])

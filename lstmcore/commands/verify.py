@@ -1,0 +1,189 @@
+"""Show the largest difference between a model's answers and another's, on random windows and on given ones.
+
+OTHER is one of
+  a model file              .safetensors, or .onnx (run by ONNX Runtime)
+  a backend of this model   numpy, numba, c, or c:KERNEL such as c:avx2
+  a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module,
+  a class
+                            or a function without arguments that makes one. It is put in eval mode.
+                            Importing a file runs it: name only code that you trust.
+
+A difference is absolute for answers up to 1 in size and relative beyond. Status 1 if it is above the
+tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lstmcore
+from lstmcore import commands, data, terminal
+from lstmcore.backends import NAMES
+from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+from lstmcore.layers import Array
+
+SCALES = (0.1, 1.0, 10.0)
+COUNT = 32  # random windows of each scale
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.parser`."""
+    parser.add_argument("model", help="a .safetensors model file")
+    parser.add_argument("--against", required=True, metavar="OTHER", help="see above")
+    parser.add_argument("--checkpoint", metavar="FILE", help="a state_dict to load into the torch module")
+    parser.add_argument("--inputs", metavar="X.npy", help="windows (T, F) or (N, T, F) to compare on as well")
+    parser.add_argument("--window", type=commands.positive, metavar="T", help="ticks in a random window (50)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random windows")
+    parser.add_argument("--tolerance", type=float, default=2e-6, help="the largest difference allowed (2e-6)")
+    commands.add_backend(parser)
+    commands.add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """See `cli.main`."""
+    if not options.tolerance >= 0:
+        raise ValueError(f"tolerance: expected a number of at least 0, got {options.tolerance}")
+    model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
+    with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+        other, what, fixed = _other(model, options)
+    if fixed and options.window not in (None, fixed):
+        raise ValueError(f"window: {options.against} takes windows of {fixed} ticks, not {options.window}")
+    rows: list[dict[str, Any]] = []
+    for name, windows in _inputs(model, options, steps_of(model, options.window or fixed)):
+        a, b, truth = (answer_each(f, windows) for f in (model, other, oracle(model)))
+        worst = largest_difference(a, b)
+        rows.append(
+            {"inputs": name, "windows": len(windows), "difference": worst.value}
+            | {"at_window": worst.window, "at_output": list(worst.output), "model": worst.a, "other": worst.b}
+            | {
+                "model_off": largest_difference(a, truth).value,
+                "other_off": largest_difference(b, truth).value,
+            }
+        )
+    largest = max(row["difference"] for row in rows)
+    within = bool(largest <= options.tolerance)
+    if options.json:
+        facts = {"model": options.model, "backend": model.backend, "kernel": model.kernel, "against": what}
+        facts |= {"tolerance": options.tolerance, "largest": largest, "within": within, "inputs": rows}
+        terminal.write_json(facts)
+    else:
+        _show(options.model, model, what, rows)
+        if within:
+            print(f"largest difference {largest:.3g}, within the tolerance of {options.tolerance:g}")
+    if not within:
+        terminal.note(f"error: largest difference {largest:.3g}, above the tolerance of {options.tolerance:g}")
+    return 0 if within else 1
+
+
+def _show(path: str, model: lstmcore.Model, what: str, rows: list[dict[str, Any]]) -> None:
+    backend = f"{model.backend}:{model.kernel}" if model.kernel else model.backend
+    print(f"{terminal.clean(path)} ({backend}) against {terminal.clean(what)}\n")
+    columns = [
+        "inputs",
+        ">windows",
+        ">difference",
+        "at",
+        ">model",
+        ">other",
+        ">model - float64",
+        ">other - float64",
+    ]
+    terminal.table(
+        columns,
+        [
+            (
+                row["inputs"], row["windows"], f"{row['difference']:.2e}",
+                f"window {row['at_window']}, output {', '.join(map(str, row['at_output'])) or 0}",
+                f"{row['model']:.8g}", f"{row['other']:.8g}",
+                f"{row['model_off']:.2e}", f"{row['other_off']:.2e}",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _inputs(model: lstmcore.Model, options: argparse.Namespace, steps: int) -> list[tuple[str, Array]]:
+    rng = np.random.default_rng(options.seed)
+    inputs = [(f"random, scale {scale:g}", random_windows(model, COUNT, steps, scale, rng)) for scale in SCALES]
+    if options.inputs:
+        given = data.read(options.inputs).values.astype(np.float32)
+        inputs.append((options.inputs, given if given.ndim == 3 else given[np.newaxis]))
+    return inputs
+
+
+def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable[[Array], Any], str, int | None]:
+    """Who else answers, what to call it, and the one window length it takes (None: any)."""
+    spec: str = options.against
+    backend, _, kernel = spec.partition(":")
+    suffix = Path(spec).suffix.lower()
+    if options.checkpoint and (":" not in spec or backend in NAMES):
+        raise ValueError(f"checkpoint: only for a torch module, and --against is {spec!r}")
+    if backend in NAMES:
+        return model.with_backend(backend, kernel or None), f"the backend {spec}", None
+    if suffix == ".safetensors":
+        loaded = lstmcore.load(spec, backend=options.backend, kernel=options.kernel)
+        return loaded, spec, loaded.steps
+    if suffix == ".onnx":
+        from lstmcore.peers import OnnxRuntime
+
+        runtime = OnnxRuntime(Path(spec).read_bytes(), threads=1)
+        return runtime, f"{spec} by ONNX Runtime", runtime.steps
+    if ":" in spec:
+        return _torch_module(spec, options.checkpoint), f"the torch module {spec}", None
+    raise ValueError(
+        f"against: expected a model file, a backend ({', '.join(NAMES)}) or module:attribute, got {spec!r}"
+    )
+
+
+def _torch_module(spec: str, checkpoint: str | None) -> Callable[[Array], Any]:
+    torch = terminal.need("torch", "torch")
+    source, _, attribute = spec.rpartition(":")
+    found = _import(source)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ValueError(f"{spec}: {source} has no attribute {attribute!r}")
+        found = getattr(found, name)
+    module = found if isinstance(found, torch.nn.Module) else found() if callable(found) else None
+    if not isinstance(module, torch.nn.Module):
+        raise ValueError(f"{spec}: expected an nn.Module, or a class or function that makes one, got {type(found)}")
+    module.eval()
+    if checkpoint:
+        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    like = next(module.parameters(), torch.zeros(()))
+
+    def answer(window: Array) -> Any:
+        with torch.inference_mode():
+            out = module(torch.as_tensor(window[np.newaxis], dtype=like.dtype, device=like.device))
+        if not isinstance(out, torch.Tensor):
+            raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}")
+        return out[0].cpu().numpy()
+
+    return answer
+
+
+def _import(source: str) -> Any:
+    """A module by its dotted name, or a .py file; the current directory is searched first."""
+    sys.path.insert(0, "")
+    try:
+        if not source.endswith(".py"):
+            return importlib.import_module(source)
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"{source}: no such file")
+        spec = importlib.util.spec_from_file_location(Path(source).stem, source)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{source}: cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses and pickles look their module up there
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.remove("")

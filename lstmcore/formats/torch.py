@@ -1,0 +1,187 @@
+"""PyTorch modules: traced with torch.export, read as a chain of layers, compared with the module.
+
+`torch_trace` walks the graph, `torch_ops` says what each operation does, `torch_check` compares.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lstmcore.errors import UnsupportedError
+from lstmcore.layers import Layer
+from lstmcore.model import Model
+
+try:
+    import torch
+except ImportError as error:
+    raise UnsupportedError('reading a PyTorch module needs PyTorch: pip install "lstmcore[torch]"') from error
+
+from torch import nn
+
+from lstmcore.formats.torch_check import as_input, check_answers, own_copy
+from lstmcore.formats.torch_checkpoint import load_checkpoint
+from lstmcore.formats.torch_trace import trace
+from lstmcore.formats.torch_value import TimeAxisError, Value
+
+#: Windows and steps to trace with. They differ, so that no view can take one for the other.
+WINDOWS, STEPS = 3, 7
+
+
+def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None, example: Any = None) -> list[Layer]:
+    """The layers of a trained module, found by tracing its forward. The module itself is left as it is.
+
+    Args:
+        module: In eval mode. Its forward takes windows (N, T, F), or (T, N, F) where it hands them to an
+            LSTM without batch_first, and returns one tensor. The Model takes (N, T, F) in either case and
+            answers (N, ...); axes of size 1 other than the outputs' are not in its answers.
+        checkpoint: A file with the state_dict to use instead of the module's own weights.
+        example: Windows (N, T, F) to trace with, T at least 2; only their shape counts.
+
+    Raises:
+        TypeError: Something that is no module.
+        ValueError: An example of another shape.
+        UnsupportedError: A part that lstmcore has no equation for, or that is not used; named in the text.
+        ModelFormatError: A checkpoint that cannot be read, or is not this module's.
+    """
+    module = _unwrap(module)
+    _check_module(module)
+    shapes = _shapes_to_try(module, example)
+    with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(module)):
+        module = own_copy(module)
+        if checkpoint is not None:
+            load_checkpoint(module, checkpoint)
+        _widen(module)
+        chain, shape, time_major = _trace(module, shapes)
+        try:
+            model = Model(chain.layers, backend="numpy")
+        except ValueError as error:
+            raise UnsupportedError(f"{type(module).__name__}: {error}") from error
+        check_answers(module, model, chain.axes, shape, time_major)
+    return list(chain.layers)
+
+
+def _unwrap(module: Any) -> nn.Module:
+    """The user's own module behind torch.compile and DataParallel."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return _unwrap(module.module)
+    inner = getattr(module, "_orig_mod", None)
+    return module if inner is None else _unwrap(inner)
+
+
+def _check_module(module: nn.Module) -> None:
+    """Refuse what can be seen to be unsupported without a trace."""
+    kind = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedError(f"{kind}: a ScriptModule; give the nn.Module that it was made from")
+    for name, m in module.named_modules():
+        if ".quantized" in type(m).__module__:
+            raise UnsupportedError(f"{name or kind}: a quantized {type(m).__name__}; give the float module")
+    training = [name or kind for name, m in module.named_modules() if m.training]
+    if training:
+        raise UnsupportedError(f"in training mode: {', '.join(training)}; call module.eval() first")
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_meta:
+            raise UnsupportedError(f"{name}: is on the meta device, which holds no numbers")
+    parameters = inspect.signature(module.forward).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in positional if p.default is p.empty]
+    if len(needed) > 1:
+        raise UnsupportedError(f"{kind}: forward takes several inputs, {', '.join(needed)}; expected windows")
+
+
+def _shapes_to_try(module: nn.Module, example: Any) -> list[tuple[int, int, int]]:
+    """Shapes (N, T, F) to trace with."""
+    if example is not None:
+        shape = tuple(torch.as_tensor(example).shape)
+        if len(shape) != 3 or shape[1] < 2 or min(shape) < 1:
+            raise ValueError(f"example: expected windows (N, T, F) with T at least 2, got shape {shape}")
+        windows, steps, features = shape
+        if windows in (1, steps):
+            windows = next(n for n in (WINDOWS, STEPS) if n != steps)
+        return [(windows, steps, features)]
+    sizes = [getattr(m, "input_size", getattr(m, "in_features", None)) for m in module.modules()]
+    candidates = dict.fromkeys(size for size in sizes if size is not None)
+    if not candidates:
+        raise UnsupportedError(
+            f"{type(module).__name__}: no LSTM or Linear says how many features a tick has; give an example"
+        )
+    return [(WINDOWS, STEPS, size) for size in candidates]
+
+
+def _cuda_devices(module: nn.Module) -> list[torch.device]:
+    return sorted({p.device for p in module.parameters() if p.is_cuda}, key=str)
+
+
+def _widen(module: nn.Module) -> None:
+    """Half precision to float32, and mixed precisions to the widest."""
+    tensors = [*module.parameters(), *module.buffers()]
+    dtypes = {t.dtype for t in tensors if t.is_floating_point()}
+    if dtypes not in ({torch.float32}, {torch.float64}):
+        module.to(torch.float64 if torch.float64 in dtypes else torch.float32)
+
+
+def _trace(module: nn.Module, shapes: list[tuple[int, int, int]]) -> tuple[Value, tuple[int, int, int], bool]:
+    """The chain of layers, the shape (N, T, F) it was traced with, and whether the module takes (T, N, F)."""
+    failed: ExportError | None = None
+    for shape in shapes:
+        try:
+            return _read_chain(module, shape, time_major=False), shape, False
+        except TimeAxisError:
+            return _read_chain(module, shape, time_major=True), shape, True
+        except ExportError as error:
+            failed = failed or error
+        with contextlib.suppress(UnsupportedError):
+            return _read_chain(module, shape, time_major=True), shape, True
+    assert failed is not None
+    raise failed
+
+
+class ExportError(UnsupportedError):
+    """torch.export cannot trace the forward."""
+
+
+def _read_chain(module: nn.Module, shape: tuple[int, int, int], *, time_major: bool) -> Value:
+    windows = as_input(module, np.zeros(shape), time_major)
+    try:
+        with _quiet():
+            # A copy, because tracing leaves attributes behind that hold no numbers.
+            program = torch.export.export(own_copy(module), (windows,), strict=False)
+    except Exception as error:  # whatever the forward may raise
+        cause = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]:.300}"
+        raise ExportError(
+            f"{type(module).__name__}: torch.export cannot trace the forward with windows {shape}: {cause}; "
+            "if it takes other windows, give an example"
+        ) from error
+    return trace(program, module, time_major=time_major)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch prints when an export fails: our error says it, and another try may succeed."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("torch")]
+    handlers = [handler for logger in loggers for handler in logger.handlers]
+    for handler in handlers:
+        handler.addFilter(drop)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            # Such as nn.LSTM's list of its own parameters; what is assigned is lost with the copy.
+            warnings.filterwarnings("ignore", "The tensor attribute.* assigned during export", UserWarning)
+            yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(drop)

@@ -1,0 +1,157 @@
+"""The graph of a traced forward, walked from the window to the answer."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Node
+from torch.fx.node import map_arg
+from torch.utils._pytree import tree_leaves
+
+from lstmcore.errors import UnsupportedError
+from lstmcore.formats.torch_ops import HANDLERS, TAKES_SHAPE_OF
+from lstmcore.formats.torch_value import Axis, F, N, Op, T, Unusable, Value, show
+from lstmcore.layers import Squeeze
+from lstmcore.model import unused_name
+
+
+def trace(program: ExportedProgram, module: torch.nn.Module, *, time_major: bool) -> Value:
+    """Read `module`'s graph, traced on windows (N, T, F), or (T, N, F) if `time_major`.
+
+    Returns:
+        The layers up to the answer, and the axes in which the module returns it.
+
+    Raises:
+        TimeAxisError: An LSTM takes the other of the two layouts.
+        UnsupportedError: An operation that does not fit in a chain of layers, or a parameter not used.
+    """
+    constants = _constants(program)
+    calls = [Op(node, module) for node in program.graph.nodes if node.op == "call_function"]
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    read = _ancestors(output)
+    needed = read.union(*(_ancestors(op.node) for op in calls if op.in_place))
+    env: dict[Node, Any] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            env[node] = constants[node] if node in constants else _window(node, time_major)
+        elif node.op == "call_function" and node in needed:
+            op = Op(node, module)
+            env[node] = _evaluate(op, env)
+            if op.in_place and isinstance(node.args[0], Node):
+                env[node.args[0]] = env[node]  # what is read from the changed tensor from here on
+        else:
+            env[node] = None
+    answer = _answer(output, env)
+    _check_all_used(program, read)
+    return answer
+
+
+def _constants(program: ExportedProgram) -> dict[Node, torch.Tensor]:
+    """Parameters, buffers and other tensors that the forward holds, by their placeholders."""
+    tensors = {**program.constants, **program.state_dict}
+    specs = program.graph_signature.input_specs
+    names = {spec.arg.name: spec.target for spec in specs if spec.target is not None}
+    return {node: tensors[names[node.name]] for node in program.graph.nodes if node.name in names}
+
+
+def _window(node: Node, time_major: bool) -> Value:
+    axes = (T, N, F) if time_major else (N, T, F)
+    shape = node.meta["val"].shape
+    return Value((), axes, {letter: int(size) for (letter,), size in zip(axes, shape, strict=True)})
+
+
+def _ancestors(node: Node) -> set[Node]:
+    """A node and all that it is computed from."""
+    seen: set[Node] = set()
+    left = [node]
+    while left:
+        node = left.pop()
+        if node not in seen:
+            seen.add(node)
+            left.extend(node.all_input_nodes)
+    return seen
+
+
+def _evaluate(op: Op, env: Mapping[Node, Any]) -> Any:
+    """What a call gives: computed where it depends on constants alone, else what its handler makes of it."""
+    node = op.node
+    args: Any
+    if op.kind in TAKES_SHAPE_OF:
+        return _compute(op, *map_arg((node.args, node.kwargs), lambda n: _stand_in(n, env)))
+    args, kwargs = map_arg((node.args, node.kwargs), lambda n: env[n])
+    if node.target is operator.getitem:
+        result, index = args
+        return result[index]
+    if op.kind == "type_as":
+        args = args[:1]
+    inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Value | Unusable)]
+    for x in inputs:
+        if isinstance(x, Unusable):
+            op.refuse(x.reason)
+    if not inputs:
+        return _compute(op, args, kwargs)
+    if len(inputs) > 1:
+        op.refuse("joins two values that depend on the input; a lstmcore model is one chain of layers")
+    if op.kind not in HANDLERS:
+        op.refuse(f"lstmcore has no equation for {node.target}")
+    for result in tree_leaves(node.meta["val"]):
+        if result.dtype not in (torch.float32, torch.float64):
+            op.refuse(f"gives {result.dtype}; lstmcore computes in float32 and float64")
+    try:
+        return HANDLERS[op.kind](op, *args, **kwargs)
+    except UnsupportedError:
+        raise
+    except ValueError as error:  # a layer with weights or settings that it cannot have
+        op.refuse(str(error))
+
+
+def _stand_in(node: Node, env: Mapping[Node, Any]) -> Any:
+    if not isinstance(env[node], Value):
+        return env[node]
+    fake = node.meta["val"]
+    return torch.empty(fake.shape, dtype=fake.dtype, device=fake.device)
+
+
+def _compute(op: Op, args: Any, kwargs: Any) -> Any:
+    target: Any = op.node.target
+    if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+        op.refuse("draws random numbers, so the module answers differently each time")
+    return target(*args, **kwargs)
+
+
+def _check_all_used(program: ExportedProgram, read: set[Node]) -> None:
+    signature, used = program.graph_signature, {node.name for node in read}
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    left = [name for node, name in names.items() if node not in used]
+    left = [name for name in left if name.split(".")[-1] != "num_batches_tracked"]
+    if left:
+        raise UnsupportedError(
+            f"not used by the forward, or not for its answer: {', '.join(left)}; remove it from the module"
+        )
+
+
+def _answer(output: Node, env: Mapping[Node, Any]) -> Value:
+    results = tree_leaves(output.args[0])
+    if len(results) != 1:
+        raise UnsupportedError(f"the forward returns {len(results)} values; return only the prediction")
+    answer = env.get(results[0])
+    if isinstance(answer, Unusable):
+        raise UnsupportedError(f"the forward's result {answer.reason}")
+    if not isinstance(answer, Value) or not answer.layers:
+        raise UnsupportedError("the forward's result does not come out of any layer")
+    axes = [axis for axis in answer.axes if axis]
+    if axes not in ANSWERS:
+        raise UnsupportedError(
+            f"the forward returns {show(answer.axes)}; expected {' or '.join(show(a) for a in ANSWERS)}"
+        )
+    if F not in axes:
+        answer = answer.then(Squeeze(unused_name("squeeze", answer.layers)))
+    return answer
+
+
+#: The axes in which a module may return its answer, axes of size 1 aside.
+ANSWERS: list[list[Axis]] = [[N], [N, F], [N, T], [N, T, F], [T, N, F], [T, N]]

@@ -1,0 +1,203 @@
+"""Other libraries that answer the same windows, each at its fastest: what `lstmcore bench` sets beside it.
+
+A peer takes a window (T, F) float32 and returns the answer to it as numpy arrays hold it, so that each is
+timed at the same job. What a peer can do before the first window (fixed shapes, buffers bound once) is done
+before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lstmcore.layers import Array
+from lstmcore.model import Model
+from lstmcore.terminal import need
+
+#: The libraries, by the names that `--peers` takes, and the extra that brings them.
+NAMES = ("onnxruntime", "openvino", "torch")
+
+
+class Peer:
+    """One library with one setting."""
+
+    label: str
+    settings: str
+
+    def __call__(self, window: Array) -> Any:
+        """The answer to one window (T, F) float32."""
+        raise NotImplementedError
+
+    def ready(self) -> contextlib.AbstractContextManager[Any]:
+        """What must hold around a burst of calls, and need not be paid for in each."""
+        return contextlib.nullcontext()
+
+
+def installed() -> list[str]:
+    """The libraries that can be imported here."""
+    return [name for name in NAMES if importlib.util.find_spec(name) is not None]
+
+
+def build(name: str, model: Model, steps: int, threads: Sequence[int | None], compiled: bool = False) -> Iterator[Peer]:
+    """A library with `model`'s weights, once for each setting worth trying.
+
+    Args:
+        name: One of `NAMES`.
+        steps: T, the length of the windows.
+        threads: Numbers of threads; None: as many as the library takes by itself.
+        compiled: Also torch.compile, which needs a compiler and half a minute.
+
+    Raises:
+        ValueError: A name that is not one of `NAMES`.
+        ImportError: A library that is not installed, or onnx, which it reads.
+        UnsupportedError: A model that cannot be exported.
+    """
+    if name not in NAMES:
+        raise ValueError(f"peer {name!r}: expected one of {', '.join(NAMES)}")
+    if name == "torch":
+        from lstmcore.formats.torch_build import to_module
+
+        module = to_module(model.astype(np.float32))
+        modules = {"eager": module, "jit": _script(module, steps, model.input_size)}
+        if compiled:
+            modules["compile"] = need("torch", "torch").compile(module)
+        yield from (Torch(m, kind, count) for count in threads for kind, m in modules.items())
+        return
+    onnx = _fixed_onnx(model, steps)
+    for count in threads:
+        if name == "openvino":
+            yield OpenVino(onnx, count)
+        else:
+            yield OnnxRuntime(onnx, count)
+            yield OnnxRuntimeBound(onnx, count, (1, steps, model.input_size))
+
+
+def _fixed_onnx(model: Model, steps: int) -> bytes:
+    """The exported model for one window of `steps` ticks: runtimes plan better for shapes they know."""
+    from lstmcore.formats import onnx
+
+    proto = onnx.build(model.astype(np.float32))
+    for dim, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, steps), strict=False):
+        dim.dim_value = size
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _threads(count: int | None) -> str:
+    return "default threads" if count is None else f"{count} thread{'s' * (count > 1)}"
+
+
+class OnnxRuntime(Peer):
+    """ONNX Runtime's `run`, on the CPU, every graph optimisation on."""
+
+    label = "ONNX Runtime"
+
+    def __init__(self, onnx: bytes, threads: int | None) -> None:
+        runtime = need("onnxruntime", "peers")
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        self.session = runtime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        self.settings = f"run, {_threads(threads)}"
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1:
+            raise ValueError(f"ONNX: expected one input, got {[x.name for x in inputs]}")
+        self.input, self.dtype = (
+            inputs[0].name,
+            {"tensor(double)": np.float64}.get(inputs[0].type, np.float32),
+        )
+        #: T, where the file says it.
+        self.steps = next((n for n in inputs[0].shape[1:2] if isinstance(n, int)), None)
+
+    def __call__(self, window: Array) -> Any:
+        x = window if window.dtype == self.dtype else window.astype(self.dtype)
+        return self.session.run(None, {self.input: x[np.newaxis]})[0][0]
+
+
+class OnnxRuntimeBound(OnnxRuntime):
+    """ONNX Runtime with the input and output buffers bound once."""
+
+    def __init__(self, onnx: bytes, threads: int | None, shape: tuple[int, int, int]) -> None:
+        super().__init__(onnx, threads)
+        self.settings = f"bound, {_threads(threads)}"
+        value = need("onnxruntime", "peers").OrtValue
+        self.window = np.zeros(shape, np.float32)
+        self.answer = np.zeros_like(self.session.run(None, {self.input: self.window})[0])
+        self.binding = self.session.io_binding()
+        self.values = value.ortvalue_from_numpy(self.window), value.ortvalue_from_numpy(self.answer)
+        self.binding.bind_ortvalue_input(self.input, self.values[0])
+        self.binding.bind_ortvalue_output(self.session.get_outputs()[0].name, self.values[1])
+
+    def __call__(self, window: Array) -> Any:
+        self.window[0] = window
+        self.session.run_with_iobinding(self.binding)
+        return self.answer[0]
+
+
+class OpenVino(Peer):
+    """OpenVINO's infer request, tuned for latency, in float32, its tensors bound once."""
+
+    label = "OpenVINO"
+
+    def __init__(self, onnx: bytes, threads: int | None) -> None:
+        openvino = need("openvino", "peers")
+        core = openvino.Core()
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        compiled = core.compile_model(core.read_model(io.BytesIO(onnx)), "CPU", config)
+        self.settings = f"infer request, {_threads(threads)}"
+        self.window = np.zeros(tuple(compiled.input(0).shape), np.float32)
+        self.request = compiled.create_infer_request()
+        self.request.set_input_tensor(openvino.Tensor(self.window, shared_memory=True))
+        self.request.infer()
+        self.answer = self.request.get_output_tensor(0).data
+
+    def __call__(self, window: Array) -> Any:
+        self.window[0] = window
+        self.request.infer(share_outputs=True)
+        return self.answer[0]
+
+
+class Torch(Peer):
+    """A torch module under inference_mode."""
+
+    label = "torch"
+
+    def __init__(self, module: Any, kind: str, threads: int | None) -> None:
+        self.torch = need("torch", "torch")
+        self.module = module
+        self.threads = threads
+        self.settings = f"{kind}, {_threads(threads)}"
+
+    def __call__(self, window: Array) -> Any:
+        return self.module(self.torch.from_numpy(window)[None])[0].numpy()
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        # torch's number of threads is the process's; bursts of others are not to inherit it.
+        before = self.torch.get_num_threads()
+        self.torch.set_num_threads(self.threads or before)
+        try:
+            with self.torch.inference_mode():
+                yield
+        finally:
+            self.torch.set_num_threads(before)
+
+
+def _script(module: Any, steps: int, features: int) -> Any:
+    """The module traced, frozen and optimised by torch.jit."""
+    torch = need("torch", "torch")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch announces what it will replace this by
+        traced = torch.jit.trace(module, torch.zeros(1, steps, features))
+        return torch.jit.optimize_for_inference(torch.jit.freeze(traced))

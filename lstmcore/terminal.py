@@ -1,0 +1,112 @@
+"""What the command line writes: tables, progress, JSON and one-line messages.
+
+rich is used where it is installed and a person is looking; else plain text, the same words.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def clean(text: object) -> str:
+    """One line without control characters: names in a model file must not drive the terminal."""
+    line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def note(text: object) -> None:
+    """One line on stderr."""
+    print(f"lstmcore: {clean(text)}", file=sys.stderr)
+
+
+def has_rich(stream: Any) -> bool:
+    """Whether `stream` is a terminal and rich is installed."""
+    return bool(stream.isatty()) and importlib.util.find_spec("rich") is not None
+
+
+def need(package: str, extra: str) -> Any:
+    """Import an optional package. Raises ImportError that says which extra brings it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        if importlib.util.find_spec(package.partition(".")[0]) is not None:
+            raise
+        name = package.partition(".")[0]
+        raise ImportError(f'{name} is not installed; pip install "lstmcore[{extra}]" brings it') from error
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """Write a table on stdout. A column whose name begins with ">" is set to the right."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if has_rich(sys.stdout):
+        _rich_table(columns, cells, title)
+        return
+    names = [c.removeprefix(">") for c in columns]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    if title:
+        print(title)
+    for row in [names, ["-" * w for w in widths], *cells]:
+        aligned = [
+            cell.rjust(w) if c.startswith(">") else cell.ljust(w)
+            for cell, w, c in zip(row, widths, columns, strict=True)
+        ]
+        print("  ".join(aligned).rstrip())
+    print()
+
+
+def _rich_table(columns: Sequence[str], cells: list[list[str]], title: str) -> None:
+    from rich import box, console, text
+    from rich import table as rich_table
+
+    out = rich_table.Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        right = column.startswith(">")
+        out.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        out.add_row(*map(text.Text, row))  # Text: no markup is read from names
+    console.Console().print(out)
+
+
+def progress(items: Iterable[T], total: float, what: str, done: Callable[[T], float] | None = None) -> Iterator[T]:
+    """The items, with a progress bar on stderr where that is a terminal and rich is installed.
+
+    `done` says how much of `total` is behind us when an item has come; without it each item counts 1.
+    """
+    if not has_rich(sys.stderr):
+        yield from items
+        return
+    from rich import console
+    from rich import progress as rich_progress
+
+    # No thread that redraws: it would run while a benchmark measures.
+    with rich_progress.Progress(console=console.Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(what, total=total)
+        for n, item in enumerate(items, 1):
+            yield item
+            bar.update(task, completed=done(item) if done else n, refresh=True)
+
+
+def write_json(document: Any, stream: Any = None) -> None:
+    """One JSON document; what JSON has no number for (NaN, infinity) is null."""
+    json.dump(_plain(document), stream or sys.stdout, indent=2, allow_nan=False)
+    print(file=stream or sys.stdout)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,216 @@
+"""The benchmark: fair rounds, honest statistics, and peers that answer the same."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lstmcore
+from lstmcore import bench, peers
+from lstmcore.cli import main
+from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+from lstmcore.demo.run import MODEL
+from lstmcore.layers import Flatten, Linear
+
+
+@pytest.fixture(scope="module")
+def model() -> lstmcore.Model:
+    return lstmcore.load(MODEL)
+
+
+def contender(label: str, seconds: float, settings: str = "") -> bench.Contender:
+    def answer(window: np.ndarray) -> np.ndarray:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+        return window[0, :1]
+
+    return bench.Contender(label, settings, answer)
+
+
+def test_ratios_times_and_the_best_setting() -> None:
+    pool = [np.zeros((3, 2), np.float32)]
+    contenders = [
+        contender("ours", 2e-4), contender("peer", 8e-4, "slow"), contender("peer", 4e-4, "fast"),
+    ]  # fmt: skip
+    shares = list(bench.measure(contenders, pool, 0.4, seed=0))
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+    rows = bench.rows(contenders)
+    assert [row.best for row in rows] == [True, False, True]
+    assert rows[0].ratio == rows[0].ratio_low == rows[0].ratio_high == 1
+    assert rows[1].ratio == pytest.approx(4, rel=0.3)
+    assert rows[2].ratio == pytest.approx(2, rel=0.3)
+    for row, seconds in zip(rows, (2e-4, 8e-4, 4e-4), strict=True):
+        assert seconds * 1e6 <= row.min <= row.p50 <= row.p99 <= row.max
+        assert row.p50 < 2 * seconds * 1e6
+        assert row.ratio_low <= row.ratio <= row.ratio_high
+        assert (row.p99_9 is None) == (row.calls < 1000)
+
+
+def test_rows_are_computed_from_rounds() -> None:
+    a, b = bench.Contender("a", "", len), bench.Contender("b", "", len)
+    a.rounds = [np.array([1000, 2000, 3000]), np.array([10_000, 20_000, 30_000])]  # the machine slowed down
+    b.rounds = [np.array([3000, 4000, 5000]), np.array([30_000, 40_000, 50_000])]
+    row = bench.rows([a, b])[1]
+    assert (row.ratio, row.ratio_low, row.ratio_high) == (2, 2, 2)
+    assert (row.min, row.max, row.calls, row.p99_9) == (3, 50, 6, None)
+
+
+def test_rounds_interleave_and_vary_the_window_and_gc_is_restored() -> None:
+    asked: list[tuple[str, float]] = []
+    watched: list[bool] = []
+
+    def spy(label: str) -> bench.Contender:
+        def answer(window: np.ndarray) -> np.ndarray:
+            asked.append((label, float(window[0, 0])))
+            watched.append(gc.isenabled())
+            time.sleep(1e-3)
+            return window[0, :1]
+
+        return bench.Contender(label, "", answer)
+
+    pool = [np.full((3, 2), n, np.float32) for n in range(5)]
+    contenders = [spy("a"), spy("b")]
+    for each in contenders:
+        each.warm_up(pool)
+    asked.clear()
+    assert gc.isenabled()
+    rounds = sum(1 for _ in bench.measure(contenders, pool, 0.2, seed=0))
+    assert gc.isenabled()
+    assert not any(watched[-10:])
+    bursts = [label for label, _ in itertools.groupby(asked, key=lambda pair: pair[0])]
+    assert rounds >= bench.LEAST_ROUNDS
+    assert len(bursts) > rounds  # turns change hands in every round
+    for label in "ab":
+        windows = [value for who, value in asked if who == label]
+        assert all(x != y for x, y in itertools.pairwise(windows[-20:]))
+        assert set(windows) == set(range(5))
+
+
+def test_a_burst_of_slow_calls_is_cut_short() -> None:
+    slow = contender("slow", 0.03)
+    slow.calls = 100
+    slow.burst(itertools.cycle([np.zeros((3, 2), np.float32)]))
+    assert len(slow.rounds[0]) < 5
+
+
+def test_compare_finds_who_answers_something_else(model: lstmcore.Model) -> None:
+    good = bench.Contender("good", "", model)
+    bad = bench.Contender("bad", "", lambda window: model(window) + np.float32(1e-3))
+    pool, compared = bench.compare([good, bad], model, 20, seed=0)
+    assert len(pool) == bench.POOL
+    assert pool[0].shape == (20, model.input_size)
+    assert len({window.tobytes() for window in pool}) == bench.POOL
+    assert 1 < compared <= bench.POOL
+    assert good.difference < 2e-6
+    assert bad.difference == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+def test_every_peer_answers_as_the_reference(name: str, model: lstmcore.Model) -> None:
+    for package in (name, "onnx"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    pool = random_windows(model, 5, 30, 1.0, np.random.default_rng(1))
+    expected = answer_each(oracle(model), pool)
+    assert np.ptp(expected) > 1e-3
+    built = list(peers.build(name, model, 30, [1, None]))
+    assert len({peer.settings for peer in built}) == len(built) >= 2
+    for peer in built:
+        with peer.ready():
+            got = answer_each(peer, pool)
+        assert largest_difference(got, expected).value < 2e-6, peer.settings
+
+
+def test_torch_peers_leave_the_number_of_threads_alone(model: lstmcore.Model) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    before = torch.get_num_threads()
+    peer = next(p for p in peers.build("torch", model, 5, [before + 1]))
+    with peer.ready():
+        assert torch.get_num_threads() == before + 1
+        assert torch.is_inference_mode_enabled()
+    assert torch.get_num_threads() == before
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_random_windows_follow_the_scaler(model: lstmcore.Model) -> None:
+    scaler = model.layers[0].weights
+    x = random_windows(model, 50, 40, 2.0, np.random.default_rng(0))
+    z = (x - scaler["mean"]) / scaler["scale"]
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(z.std(axis=(0, 1)), 2, rtol=0.1)
+    np.testing.assert_allclose(z.mean(axis=(0, 1)), 0, atol=0.2)
+
+
+def test_steps_of_a_model_that_takes_one_length() -> None:
+    rng = np.random.default_rng(0)
+    weights = {"weight": rng.normal(size=(1, 12)), "bias": rng.normal(size=1)}
+    pointwise = {"weight": rng.normal(size=(3, 2)), "bias": rng.normal(size=3)}
+    layers = [
+        Linear("in", 2, 3, weights=pointwise), Flatten("flat", 4), Linear("out", 12, 1, weights=weights),
+    ]  # fmt: skip
+    fixed = lstmcore.Model(layers, backend="numpy")
+    assert steps_of(fixed, None) == steps_of(fixed, 4) == 4
+    with pytest.raises(ValueError, match="windows of 4 ticks, not 5"):
+        steps_of(fixed, 5)
+
+
+def bench_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["bench", str(MODEL), "--window", "5", "--seconds", "0.05", "--json", *arguments]) == 0
+    facts: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return facts
+
+
+def test_bench_command_measures_every_backend_and_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = bench_json(capsys, "--peers", "none")
+    info = lstmcore.info()
+    rows = facts["rows"]
+    assert {row["settings"] for row in rows if row["label"] == "lstmcore c"} == set(info["kernels"])
+    assert rows[0]["settings"] == info["kernel"]
+    assert {row["label"] for row in rows} == {f"lstmcore {name}" for name in info["backends"]}
+    assert all(row["difference"] < 2e-6 for row in rows)
+    assert facts["window"] == [5, 10]
+    assert facts["rounds"] >= bench.LEAST_ROUNDS
+    only = bench_json(capsys, "--peers", "none", "--backend", "c", "--kernel", "scalar")["rows"]
+    assert [row["settings"] for row in only] == ["scalar"]
+
+
+def test_bench_command_beside_peers_as_table_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [name for name in peers.NAMES if importlib.util.find_spec(name) is not None]
+    if not names or importlib.util.find_spec("onnx") is None:
+        pytest.skip("no peer, or no onnx to reach it, is installed")
+    out = tmp_path / "bench.json"
+    arguments = ["bench", str(MODEL), "--window", "5", "--seconds", "0.05", "--backend", "c", "--threads", "1"]
+    assert main([*arguments, "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    facts = json.loads(out.read_text())
+    labels = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "torch"}
+    for name in names:
+        assert labels[name] in text
+        of_this = [row for row in facts["rows"] if row["label"] == labels[name]]
+        assert sum(row["best"] for row in of_this) == 1
+        assert all("1 thread" in row["settings"] for row in of_this)
+    assert lstmcore.info()["processor"] in text
+    assert facts["machine"]["packages"]["numpy"] in text
+
+
+def test_bench_warns_of_a_row_that_answers_something_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lstmcore.commands import bench as command
+
+    def wrong(model: lstmcore.Model, everything: bool) -> list[bench.Contender]:
+        return [bench.Contender("lstmcore c", "", lambda window: model(window) + np.float32(0.5))]
+
+    monkeypatch.setattr(command, "own", wrong)
+    assert main(["bench", str(MODEL), "--window", "5", "--seconds", "0.02", "--peers", "none"]) == 0
+    assert "from the reference" in capsys.readouterr().err

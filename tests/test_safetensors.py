@@ -1,0 +1,185 @@
+"""The project's own files: round trips, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import SEEDS, make, stacks
+
+import lstmcore
+from lstmcore import layers as L
+
+
+@given(stack=stacks(), seed=SEEDS, wide=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, stack: tuple[list[L.Layer], int], seed: int, wide: bool
+) -> None:
+    model = lstmcore.Model(stack[0])
+    model = model.astype(np.float64) if wide else model
+    path = tmp_path_factory.mktemp("models") / "model.safetensors"
+    model.save(path)
+    again = lstmcore.load(path)
+    assert again == model
+    assert again.dtype == model.dtype
+
+
+def layers() -> list[L.Layer]:
+    rng = np.random.default_rng(0)
+    return [
+        make(L.LSTM, "encoder.lstm", rng, input_size=3, hidden_size=4, num_layers=2),
+        L.LeakyReLU("act", 0.1),
+        make(L.Linear, "head.0", rng, in_features=4, out_features=1),
+    ]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "model.safetensors"
+    lstmcore.Model(layers()).save(file)
+    return file
+
+
+def test_weights_are_stored_under_torchs_names(path: Path) -> None:
+    names = set(safetensors.numpy.load_file(path))
+    assert {"encoder.lstm.weight_ih_l0", "encoder.lstm.bias_hh_l1", "head.0.weight", "head.0.bias"} <= names
+
+
+def test_saving_over_a_file_leaves_no_parts(path: Path) -> None:
+    lstmcore.Model(layers()).save(path)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_failed_save_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def full(self: Path, target: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        lstmcore.Model(layers()[:1]).save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(lstmcore.ModelFormatError) as caught:
+        lstmcore.load(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
+
+
+def test_every_truncation_is_refused(path: Path) -> None:
+    data = path.read_bytes()
+    for length in range(0, len(data), 7):
+        path.write_bytes(data[:length])
+        refused(path)
+
+
+def test_every_changed_byte_of_the_header_is_refused_or_harmless(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    header = 8 + struct.unpack("<Q", data[:8])[0]
+    for at in range(header):
+        changed = bytearray(data)
+        changed[at] ^= 1 << (at % 7)
+        path.write_bytes(changed)
+        with contextlib.suppress(lstmcore.ModelFormatError):  # and no other error
+            assert isinstance(lstmcore.load(path), lstmcore.Model)  # another name or setting may be valid
+
+
+def test_an_oversized_header_is_refused_before_it_is_read(path: Path) -> None:
+    for length in (2**63, 2**40, 5 << 20):
+        path.write_bytes(struct.pack("<Q", length) + b"{}")
+        assert f"header of {length} bytes" in refused(path)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Store the file again with its architecture and tensors changed."""
+    tensors = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, framework="numpy") as opened:
+        spec = json.loads(opened.metadata()["lstmcore"])
+    change(spec, tensors)
+    safetensors.numpy.save_file(tensors, path, {"lstmcore": json.dumps(spec)})
+
+
+CHANGES: list[tuple[Callable[[Any, Any], Any], str]] = [
+    (lambda s, t: s.update(version=2), "format version 2; this lstmcore reads version 1"),
+    (lambda s, t: s.pop("version"), "format version None"),
+    (lambda s, t: s.update(extra=1), "expected a version and a list of layers"),
+    (lambda s, t: s.update(layers={}), "expected a version and a list of layers"),
+    (lambda s, t: s["layers"].clear(), "encoder.lstm.bias_hh_l0: no layer uses this key"),
+    (lambda s, t: (s["layers"].clear(), t.clear()), "at least one layer"),
+    (lambda s, t: s["layers"][0].pop("name"), "layer 0: expected kind, name and settings"),
+    (lambda s, t: s["layers"][0].update(kind="Transformer"), "layer 0: kind 'Transformer'; known are"),
+    (lambda s, t: s["layers"][0].update(name=3), "layer 0: expected a name"),
+    (
+        lambda s, t: s["layers"][0]["settings"].update(hidden_size=-4),
+        "setting 'hidden_size': expected an integer",
+    ),
+    (
+        lambda s, t: s["layers"][0]["settings"].update(hidden_size=2**40),
+        "setting 'hidden_size': expected an integer",
+    ),
+    (
+        lambda s, t: s["layers"][0]["settings"].update(hidden_size=True),
+        "setting 'hidden_size': expected an integer",
+    ),
+    (lambda s, t: s["layers"][0]["settings"].update(num_layers=10**6), "setting 'num_layers'"),
+    (lambda s, t: s["layers"][0]["settings"].update(bias="yes"), "setting 'bias': expected true or false"),
+    (lambda s, t: s["layers"][0]["settings"].update(peephole=True), "unknown setting 'peephole'"),
+    (lambda s, t: s["layers"][0]["settings"].pop("bias"), "setting 'bias' is missing"),
+    (lambda s, t: s["layers"][0]["settings"].update(hidden_size=5), "expected shape (20, 3), got (16, 3)"),
+    (lambda s, t: s["layers"][1]["settings"].update(negative_slope="x"), "expected a finite number"),
+    (lambda s, t: t.pop("head.0.bias"), "head.0.bias: missing; expected shape (1,)"),
+    (lambda s, t: t.update(ghost=np.zeros(3, "f4")), "ghost: no layer uses this key"),
+    (lambda s, t: t.update({"head.0.bias": np.zeros(2, "f4")}), "head.0.bias: expected shape (1,), got (2,)"),
+    (
+        lambda s, t: t.update({"head.0.bias": np.zeros(1, "f2")}),
+        "head.0.bias: expected dtype F32 or F64, got F16",
+    ),
+    (lambda s, t: t.update({"head.0.bias": np.zeros(1, "f8")}), "several dtypes"),
+    (lambda s, t: s["layers"].append(s["layers"][1]), "two layers have the name 'act'"),
+    (lambda s, t: s["layers"].reverse(), "encoder.lstm (LSTM): expected 3 features"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), CHANGES, ids=[text[:40] for _, text in CHANGES])
+def test_inconsistent_files_are_refused_by_name(path: Path, change: Any, text: str) -> None:
+    rewrite(path, change)
+    assert text in refused(path)
+
+
+def test_files_of_others_are_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign)
+    assert "lstmcore did not write this file" in refused(foreign)
+    safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "{"})
+    assert "is not JSON" in refused(foreign)
+    safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "[" * 100000})
+    assert "is not JSON" in refused(foreign)
+    checkpoint = tmp_path / "model.pt"
+    checkpoint.write_bytes(b"PK\x03\x04")
+    assert "lstmcore.from_torch" in refused(checkpoint)
+    with pytest.raises(FileNotFoundError):
+        lstmcore.load(tmp_path / "absent.safetensors")
+
+
+def test_nan_weights_are_kept(tmp_path: Path) -> None:
+    spoiled = [layer.map_weights(lambda w: np.where(w > 0, np.nan, w).astype("f4")) for layer in layers()]
+    lstmcore.Model(spoiled).save(tmp_path / "nan.safetensors")
+    again = lstmcore.load(tmp_path / "nan.safetensors")
+    assert again == lstmcore.Model(spoiled)
+    assert np.isnan(again(np.ones((4, 3)))).all()
