@@ -20,8 +20,13 @@ from lstmcore.layers import Array
 from lstmcore.model import Model
 from lstmcore.terminal import need
 
-#: The libraries, by the names that `--peers` takes, and the extra that brings them.
-NAMES = ("onnxruntime", "openvino", "torch")
+#: The libraries, by the names that `--peers` takes, and the packages that each needs here.
+PACKAGES = {
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "onnx"),
+    "torch": ("torch",),
+}
+NAMES = tuple(PACKAGES)
 
 
 class Peer:
@@ -40,8 +45,9 @@ class Peer:
 
 
 def installed() -> list[str]:
-    """The libraries that can be imported here."""
-    return [name for name in NAMES if importlib.util.find_spec(name) is not None]
+    """The libraries that can be reached here."""
+    found = importlib.util.find_spec
+    return [name for name, packages in PACKAGES.items() if all(map(found, packages))]
 
 
 def build(name: str, model: Model, steps: int, threads: Sequence[int | None], compiled: bool = False) -> Iterator[Peer]:

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -48,11 +49,12 @@ def need(package: str, extra: str) -> Any:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Write a table on stdout. A column whose name begins with ">" is set to the right."""
     cells = [[clean(cell) for cell in row] for row in rows]
-    if has_rich(sys.stdout):
-        _rich_table(columns, cells, title)
-        return
     names = [c.removeprefix(">") for c in columns]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    fits = sum(widths) + 2 * len(widths) + 2 <= shutil.get_terminal_size().columns
+    if fits and has_rich(sys.stdout):  # rich would break the lines of what does not fit
+        _rich_table(columns, cells, title)
+        return
     if title:
         print(title)
     for row in [names, ["-" * w for w in widths], *cells]:

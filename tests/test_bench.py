@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import itertools
 import json
 import time
@@ -47,11 +46,11 @@ def test_ratios_times_and_the_best_setting() -> None:
     rows = bench.rows(contenders)
     assert [row.best for row in rows] == [True, False, True]
     assert rows[0].ratio == rows[0].ratio_low == rows[0].ratio_high == 1
-    assert rows[1].ratio == pytest.approx(4, rel=0.3)
-    assert rows[2].ratio == pytest.approx(2, rel=0.3)
+    assert rows[1].ratio == pytest.approx(4, rel=0.5)
+    assert rows[2].ratio == pytest.approx(2, rel=0.5)
     for row, seconds in zip(rows, (2e-4, 8e-4, 4e-4), strict=True):
         assert seconds * 1e6 <= row.min <= row.p50 <= row.p99 <= row.max
-        assert row.p50 < 2 * seconds * 1e6
+        assert row.p50 < 5 * seconds * 1e6
         assert row.ratio_low <= row.ratio <= row.ratio_high
         assert (row.p99_9 is None) == (row.calls < 1000)
 
@@ -185,9 +184,9 @@ def test_bench_command_measures_every_backend_and_kernel(capsys: pytest.CaptureF
 
 
 def test_bench_command_beside_peers_as_table_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = [name for name in peers.NAMES if importlib.util.find_spec(name) is not None]
-    if not names or importlib.util.find_spec("onnx") is None:
-        pytest.skip("no peer, or no onnx to reach it, is installed")
+    names = peers.installed()
+    if not names:
+        pytest.skip("no peer is installed")
     out = tmp_path / "bench.json"
     arguments = ["bench", str(MODEL), "--window", "5", "--seconds", "0.05", "--backend", "c", "--threads", "1"]
     assert main([*arguments, "--json", str(out)]) == 0

@@ -134,7 +134,7 @@ def _show(facts: dict[str, Any], rows: Sequence[bench.Row]) -> None:
         if row.best and not row.label.startswith("lstmcore"):
             print(f"{row.label} at its best ({row.settings}) takes {row.ratio:.2f} times as long as {first}")
     for name in facts["not_installed"]:
-        print(f'{name} is not installed; pip install "lstmcore[peers]" brings it')
+        print(f'not measured, because not installed: {name}; pip install "lstmcore[peers]" brings it')
 
 
 def _ratio(times: float) -> str:
