@@ -28,7 +28,9 @@ def main() -> int:
         for module, taken in times.items():
             taken.append(seconds(module))
     for module, taken in times.items():
-        print(f"import {module:9} p50 {statistics.median(taken):.3f} s   min {min(taken):.3f} s   max {max(taken):.3f} s")
+        print(
+            f"import {module:9} p50 {statistics.median(taken):.3f} s   min {min(taken):.3f} s   max {max(taken):.3f} s"
+        )
     return int(statistics.median(times["lstmcore"]) > LIMIT)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -72,6 +74,11 @@ def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> str:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     return str(path)
+
+
+def write_parquet(path: Path, columns: dict[str, Any]) -> None:
+    table = importlib.import_module("pyarrow").table(columns)
+    importlib.import_module("pyarrow.parquet").write_table(table, path)
 
 
 def answers(text: str) -> np.ndarray:
@@ -293,21 +300,15 @@ def test_predict_is_the_same_from_npy_csv_and_parquet(
 ) -> None:
     model = lstmcore.load(model_file)
     expected = model(windows(series, 10))
-    names = ["day", "b", "a", "d", "c"]
+    names = ["day", "c", "w", "a", "z"]
     columns = [[f"2024-01-{n:02}" for n in range(60)], *series.T[[1, 0, 3, 2]].tolist()]
     rows: list[list[object]] = [list(row) for row in zip(*columns, strict=True)]
     np.save(tmp_path / "x.npy", series)
-    files = {"x.npy": [], "x.csv": ["--columns", "a,b,c,d"]}
+    files = {"x.npy": [], "x.csv": ["--columns", "w,c,z,a"]}
     write_csv(tmp_path / "x.csv", names, rows)
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        pass  # the .parquet road is taken where pyarrow is; .npy and .csv everywhere
-    else:
-        table = pyarrow.table(dict(zip(names, columns, strict=True)))
-        parquet.write_table(table, tmp_path / "x.parquet")
-        files["x.parquet"] = ["--columns", "a,b,c,d"]
+    if importlib.util.find_spec("pyarrow"):  # .npy and .csv everywhere
+        write_parquet(tmp_path / "x.parquet", dict(zip(names, columns, strict=True)))
+        files["x.parquet"] = ["--columns", "w,c,z,a"]
     for name, extra in files.items():
         assert main(["predict", model_file, str(tmp_path / name), "--window", "10", *extra]) == 0
         got = answers(capsys.readouterr().out)
@@ -426,13 +427,11 @@ def test_predict_refuses_other_bad_data(
 def test_predict_refuses_a_bad_parquet_file(
     model_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
-
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     (tmp_path / "bad.parquet").write_text("PAR1 and no more")
     assert "not a .parquet file" in fails(capsys, "predict", model_file, str(tmp_path / "bad.parquet"))
-    columns = {"a": [1, None], "b": [0.5, 1.5], "c": [True, False], "day": ["x", "y"], "d": [3, 4]}
-    parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+    columns: dict[str, Any] = {"a": [1, None], "b": [0.5, 1.5], "c": [True, False], "day": ["x", "y"], "d": [3, 4]}
+    write_parquet(tmp_path / "x.parquet", columns)
     assert main(["predict", model_file, str(tmp_path / "x.parquet"), "--window", "1"]) == 0
     out, err = capsys.readouterr()
     assert "left out, not numbers: day" in err

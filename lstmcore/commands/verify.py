@@ -161,8 +161,13 @@ def _torch_module(spec: str, checkpoint: str | None) -> Callable[[Array], Any]:
     like = next(module.parameters(), torch.zeros(()))
 
     def answer(window: Array) -> Any:
-        with torch.inference_mode():
-            out = module(torch.as_tensor(window[np.newaxis], dtype=like.dtype, device=like.device))
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)  # for one window more threads are slower, and on a busy machine by far
+        try:
+            with torch.inference_mode():
+                out = module(torch.as_tensor(window[np.newaxis], dtype=like.dtype, device=like.device))
+        finally:
+            torch.set_num_threads(before)
         if not isinstance(out, torch.Tensor):
             raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}")
         return out[0].cpu().numpy()

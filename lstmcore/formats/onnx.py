@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from lstmcore import layers
 from lstmcore._version import __version__
 from lstmcore.errors import UnsupportedError
+from lstmcore.files import write_whole
 from lstmcore.folding import affine_of, fold
 from lstmcore.formats.gates import reorder
 
@@ -30,7 +30,7 @@ OPSET, IR_VERSION = 17, 8
 
 def write(model: Model, path: str | os.PathLike[str]) -> None:
     """Write `model` as an ONNX file; see `build`."""
-    Path(path).write_bytes(build(model).SerializeToString())
+    write_whole(path, build(model).SerializeToString())
 
 
 def build(model: Model, *, states: bool = False) -> onnx.ModelProto:
@@ -102,7 +102,6 @@ def _lstm(graph: _Graph, x: str, layer: layers.LSTM, states: bool) -> str:
     if states:
         h_0, c_0 = (_split(graph, name, layer.num_layers) for name in ("h0", "c0"))
     x = graph.apply("Transpose", x, perm=[1, 0, 2])  # (T, N, F): runtimes implement layout=0 alone
-    direction = graph.constant([1], np.int64)
     for k in range(layer.num_layers):
         w = {key: reorder(layer.weights[f"{key}_l{k}"], "torch", "onnx") for key in LSTM_WEIGHTS}
         bias = np.concatenate([w["bias_ih"], w["bias_hh"]])
@@ -110,7 +109,7 @@ def _lstm(graph: _Graph, x: str, layer: layers.LSTM, states: bool) -> str:
         every, last, _ = graph.node("LSTM", x, *weights, "", h_0[k], c_0[k], outputs=3, hidden_size=layer.hidden_size)
         if k == layer.num_layers - 1 and not layer.return_sequences:
             return graph.apply("Squeeze", last, graph.constant([0], np.int64))  # (N, H)
-        x = graph.apply("Squeeze", every, direction)  # (T, N, H)
+        x = graph.apply("Squeeze", every, graph.constant([1], np.int64))  # (T, N, H)
     return graph.apply("Transpose", x, perm=[1, 0, 2])
 
 

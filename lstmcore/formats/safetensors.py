@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from lstmcore.errors import ModelFormatError
+from lstmcore.files import write_whole
 from lstmcore.layers import KINDS, Array, Layer
 
 if TYPE_CHECKING:
@@ -35,14 +34,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     layers = [{"kind": type(x).__name__, "name": x.name, "settings": x.settings()} for x in model.layers]
     metadata = {KEY: json.dumps({"version": VERSION, "layers": layers})}
     # safetensors writes the buffer as it lies and ignores strides; layers hold contiguous arrays only.
-    data = safetensors.numpy.save(dict(model.parameters), metadata)
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, safetensors.numpy.save(dict(model.parameters), metadata))
 
 
 def read(path: str | os.PathLike[str]) -> list[Layer]:

@@ -111,7 +111,7 @@ def _shapes_to_try(module: nn.Module, example: Any) -> list[tuple[int, int, int]
             windows = next(n for n in (WINDOWS, STEPS) if n != steps)
         return [(windows, steps, features)]
     sizes = [getattr(m, "input_size", getattr(m, "in_features", None)) for m in module.modules()]
-    candidates = dict.fromkeys(size for size in sizes if size is not None)
+    candidates = dict.fromkeys(size for size in sizes if isinstance(size, int) and size > 0)
     if not candidates:
         raise UnsupportedError(
             f"{type(module).__name__}: no LSTM or Linear says how many features a tick has; give an example"
@@ -133,22 +133,24 @@ def _widen(module: nn.Module) -> None:
 
 def _trace(module: nn.Module, shapes: list[tuple[int, int, int]]) -> tuple[Value, tuple[int, int, int], bool]:
     """The chain of layers, the shape (N, T, F) it was traced with, and whether the module takes (T, N, F)."""
-    failed: ExportError | None = None
+    failed: list[ExportError] = []
     for shape in shapes:
         try:
             return _read_chain(module, shape, time_major=False), shape, False
         except TimeAxisError:
             return _read_chain(module, shape, time_major=True), shape, True
         except ExportError as error:
-            failed = failed or error
+            failed.append(error)
         with contextlib.suppress(UnsupportedError):
             return _read_chain(module, shape, time_major=True), shape, True
-    assert failed is not None
-    raise failed
+    raise UnsupportedError(
+        f"{type(module).__name__}: torch.export cannot trace the forward: {'; '.join(map(str, failed))}; "
+        "if it takes other windows, give an example"
+    ) from failed[0]
 
 
 class ExportError(UnsupportedError):
-    """torch.export cannot trace the forward."""
+    """torch.export cannot trace the forward with windows of one shape."""
 
 
 def _read_chain(module: nn.Module, shape: tuple[int, int, int], *, time_major: bool) -> Value:
@@ -158,11 +160,8 @@ def _read_chain(module: nn.Module, shape: tuple[int, int, int], *, time_major: b
             # A copy, because tracing leaves attributes behind that hold no numbers.
             program = torch.export.export(own_copy(module), (windows,), strict=False)
     except Exception as error:  # whatever the forward may raise
-        cause = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]:.300}"
-        raise ExportError(
-            f"{type(module).__name__}: torch.export cannot trace the forward with windows {shape}: {cause}; "
-            "if it takes other windows, give an example"
-        ) from error
+        first = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ExportError(f"windows {shape}: {type(error).__name__}: {first:.300}") from error
     return trace(program, module, time_major=time_major)
 
 

@@ -30,19 +30,14 @@ def trace(program: ExportedProgram, module: torch.nn.Module, *, time_major: bool
         UnsupportedError: An operation that does not fit in a chain of layers, or a parameter not used.
     """
     constants = _constants(program)
-    calls = [Op(node, module) for node in program.graph.nodes if node.op == "call_function"]
     output = next(node for node in program.graph.nodes if node.op == "output")
     read = _ancestors(output)
-    needed = read.union(*(_ancestors(op.node) for op in calls if op.in_place))
     env: dict[Node, Any] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             env[node] = constants[node] if node in constants else _window(node, time_major)
-        elif node.op == "call_function" and node in needed:
-            op = Op(node, module)
-            env[node] = _evaluate(op, env)
-            if op.in_place and isinstance(node.args[0], Node):
-                env[node.args[0]] = env[node]  # what is read from the changed tensor from here on
+        elif node.op == "call_function" and node in read:
+            env[node] = _evaluate(Op(node, module), env)
         else:
             env[node] = None
     answer = _answer(output, env)

@@ -64,26 +64,20 @@ class Op:
     module: torch.nn.Module
 
     @property
-    def in_place(self) -> bool:
-        """Whether the call changes its first argument."""
-        target = self.node.target
-        return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
-
-    @property
     def kind(self) -> str:
         """The operation's name, the same in place and not: "relu"."""
         target = self.node.target
         if not isinstance(target, torch._ops.OpOverload):
             return getattr(target, "__name__", str(target))
         name = target._schema.name.removeprefix("aten::")
-        return name.removesuffix("_") if self.in_place else name
+        return name.removesuffix("_") if target._schema.is_mutable else name
 
     @property
     def path(self) -> str:
         """Which submodule calls: "classifier.0", or "" for the outermost forward."""
         stack = self.node.meta.get("nn_module_stack") or {"": ("", None)}
         path: str = list(stack.values())[-1][0]
-        return re.sub(r"@\d+", "", path)  # "relu@1" is the second call of the module "relu"
+        return path
 
     def name(self, x: Value) -> str:
         """A name for the layer that this call adds to `x`: the submodule's path, as in torch's state_dict."""

@@ -1,0 +1,188 @@
+/* What this core can do, and how far the kernels are from it. Prints JSON; benchmarks/ceiling.py reads it.
+ *
+ *     ceiling_avx512 | ceiling_avx2
+ *
+ * For each shape: the time that loading the recurrent weights takes, step after step and nothing else done with them;
+ * the time that its multiply-adds take at the measured rate; and the time of lstmcore_run, called from C.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lstmcore.h"
+
+#if defined(__AVX512F__)
+#include "vec_avx512.h"
+#define NAME "avx512"
+#else
+#include "vec_avx2.h"
+#define NAME "avx2"
+#endif
+
+enum { ACCUMULATORS = 12, ROUNDS = 40 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
+}
+
+static float sink; /* what is stored here cannot be left out by the compiler */
+
+/* Vector multiply-adds per microsecond, from registers. */
+static double fma_rate(void) {
+    enum { REPEATS = 20000 };
+    double best = 1e30;
+    vec a[ACCUMULATORS];
+    for (int n = 0; n < ACCUMULATORS; n++) {
+        a[n] = vec_set1((float)n);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        vec x = vec_set1(0.5f);
+        const double start = now();
+        for (int r = 0; r < REPEATS; r++) {
+            __asm__ volatile("" : "+v"(x)); /* or the loop would be computed once */
+#pragma GCC unroll 12
+            for (int n = 0; n < ACCUMULATORS; n++) {
+                a[n] = vec_fma(a[n], x, x);
+            }
+        }
+        const double taken = now() - start;
+        best = taken < best ? taken : best;
+    }
+    float lanes[VEC_LANES];
+    for (int n = 0; n < ACCUMULATORS; n++) {
+        vec_store(lanes, a[n]);
+        sink += lanes[0];
+    }
+    return ACCUMULATORS * (double)REPEATS / best;
+}
+
+/* Microseconds to load `bytes` of memory `times` times over, one multiply-add to a load. */
+static double stream(const float *memory, size_t bytes, int times) {
+    double best = 1e30;
+    const size_t floats = bytes / sizeof *memory / (8 * VEC_LANES) * (8 * VEC_LANES);
+    vec a[8];
+    for (int n = 0; n < 8; n++) {
+        a[n] = vec_set1(0.0f);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        const vec x = vec_set1(0.5f);
+        const double start = now();
+        for (int t = 0; t < times; t++) {
+            for (size_t k = 0; k < floats; k += 8 * VEC_LANES) {
+#pragma GCC unroll 8
+                for (int n = 0; n < 8; n++) {
+                    a[n] = vec_fma(x, vec_load(memory + k + (size_t)n * VEC_LANES), a[n]);
+                }
+            }
+            __asm__ volatile("" : : : "memory");
+        }
+        const double taken = now() - start;
+        best = taken < best ? taken : best;
+    }
+    float lanes[VEC_LANES];
+    for (int n = 0; n < 8; n++) {
+        vec_store(lanes, a[n]);
+        sink += lanes[0];
+    }
+    return best;
+}
+
+static float *random_floats(size_t n, float scale) {
+    float *p = malloc(n * sizeof *p);
+    for (size_t k = 0; p != NULL && k < n; k++) {
+        p[k] = scale * ((float)rand() / (float)RAND_MAX - 0.5f);
+    }
+    return p;
+}
+
+typedef struct {
+    const char *name;
+    size_t steps, input, hidden, layers;
+} shape;
+
+static const shape shapes[] = {
+    {"quant: 50 x 10, hidden 64", 50, 10, 64, 1}, {"exit: 50 x 8, 2 x 64", 50, 8, 64, 2},
+    {"50 x 10, hidden 32", 50, 10, 32, 1},        {"100 x 32, hidden 128", 100, 32, 128, 1},
+    {"A: 50 x 100, 2 x 100", 50, 100, 100, 2},    {"50 x 16, 2 x 256", 50, 16, 256, 2},
+};
+
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* p50 and minimum of lstmcore_run, in microseconds. */
+static void run_time(const shape *s, double *p50, double *least) {
+    lstmcore_model *model;
+    lstmcore_session *session;
+    if (lstmcore_model_new(NAME, s->input, &model) != LSTMCORE_OK) {
+        exit(1);
+    }
+    size_t in = s->input;
+    for (size_t layer = 0; layer < s->layers; layer++, in = s->hidden) {
+        float *w = random_floats(4 * s->hidden * in, 0.3f), *r = random_floats(4 * s->hidden * s->hidden, 0.3f);
+        float *b = random_floats(4 * s->hidden, 0.3f);
+        if (lstmcore_model_add_lstm(model, s->hidden, w, r, b, layer + 1 < s->layers) != LSTMCORE_OK) {
+            exit(1);
+        }
+        free(w);
+        free(r);
+        free(b);
+    }
+    if (lstmcore_session_new(model, &session) != LSTMCORE_OK) {
+        exit(1);
+    }
+    const int calls = s->hidden < 128 ? 2000 : 200;
+    double *taken = malloc((size_t)calls * sizeof *taken);
+    float *x = random_floats(s->steps * s->input, 2.0f), *y = random_floats(s->hidden, 1.0f);
+    for (int n = -calls / 10; n < calls; n++) {
+        x[(size_t)(n + calls) % (s->steps * s->input)] += 0.01f;
+        const double start = now();
+        lstmcore_run(session, x, s->steps, NULL, NULL, y);
+        if (n >= 0) {
+            taken[n] = now() - start;
+        }
+    }
+    qsort(taken, (size_t)calls, sizeof *taken, compare);
+    *p50 = taken[calls / 2];
+    *least = taken[0];
+    free(taken);
+    free(x);
+    free(y);
+    lstmcore_session_free(session);
+    lstmcore_model_free(model);
+}
+
+int main(void) {
+    float *memory = aligned_alloc(4096, (size_t)4 << 20);
+    if (memory == NULL) {
+        return 1;
+    }
+    for (size_t k = 0; k < (size_t)1 << 20; k++) {
+        memory[k] = 0.5f;
+    }
+    const double rate = fma_rate();
+    printf("{\"kernel\": \"%s\", \"lanes\": %d, \"fma_per_us\": %.0f, \"load_gb_per_s\": {", NAME, VEC_LANES, rate);
+    for (size_t kib = 16; kib <= 2048; kib *= 2) {
+        printf("%s\"%zu\": %.1f", kib > 16 ? ", " : "", kib, (double)kib * 1024 * 20 / stream(memory, kib * 1024, 20) / 1e3);
+    }
+    printf("}, \"shapes\": [");
+    for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
+        const shape *s = &shapes[n];
+        const size_t units = (s->hidden + VEC_LANES - 1) / VEC_LANES * VEC_LANES;
+        const size_t inputs = s->input + s->hidden * (2 * s->layers - 1); /* of all products of a step */
+        double p50, least;
+        run_time(s, &p50, &least);
+        printf("%s{\"name\": \"%s\", \"stream_us\": %.2f, \"fma_us\": %.2f, \"run_p50_us\": %.2f, \"run_min_us\": %.2f}",
+               n ? ", " : "", s->name,
+               (double)s->layers * stream(memory, s->hidden * 4 * units * sizeof(float), (int)s->steps),
+               (double)(s->steps * inputs * 4 * units / VEC_LANES) / rate, p50, least);
+    }
+    printf("]}\n");
+    free(memory);
+    return sink == 12345.0f;
+}
