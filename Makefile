@@ -47,7 +47,8 @@ clean: ## remove everything that was made
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-# Stamps: each extra is installed again when a source changed.
+# Stamps: each extra is installed again when a source changed. Editable, so that Python started in this folder, which
+# finds lstmcore/ here before anything installed, finds the compiled core too. tests/test_packaging.py tests the wheel.
 $(VENV)/.%: $(SOURCES) | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[$*]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	@touch $@
