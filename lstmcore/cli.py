@@ -54,13 +54,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Raises SystemExit(2) for wrong usage."""
-    options = parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
+            options = parser().parse_args(arguments)
             status: int = options.run(options)
             sys.stdout.flush()
             return status
+        except SystemExit:  # --help, --version, wrong usage
+            _give_up_stdout()
+            raise
         except BrokenPipeError:  # the reader went away, as `| head` does
             _give_up_stdout()
             return 1

@@ -106,8 +106,9 @@ def run_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[s
 
 
 def environment() -> dict[str, str]:
-    """So that a subprocess imports the lstmcore that is tested here."""
-    return {**os.environ, "PYTHONPATH": str(Path(lstmcore.__file__).parents[1])}
+    """So that a subprocess imports the lstmcore that is tested here, and buffers its output as usual."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    return {**kept, "PYTHONPATH": str(Path(lstmcore.__file__).parents[1])}
 
 
 # --- info, inspect, convert -------------------------------------------------------------------------------------
@@ -609,6 +610,19 @@ def test_ctrl_c_and_a_reader_that_goes_away(model_file: str, tmp_path: Path) -> 
     assert process.wait(timeout=30) == 1
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="closed pipes as POSIX has them")
+@pytest.mark.parametrize(("arguments", "status"), [(["info"], 1), (["--help"], 0)])
+def test_nothing_is_said_when_nobody_reads(arguments: list[str], status: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "lstmcore", *arguments],
+        stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, env=environment(), check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (status, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -1,0 +1,46 @@
+/* A model built and run from C: LSTM(3 -> 8) over 20 ticks, then Linear(8, 1). */
+#include <stdio.h>
+
+#include "lstmcore.h"
+
+enum { FEATURES = 3, HIDDEN = 8, TICKS = 20 };
+
+static float weight_ih[4 * HIDDEN][FEATURES], weight_hh[4 * HIDDEN][HIDDEN], bias[4 * HIDDEN];
+static float head[1][HIDDEN], head_bias[1];
+static float window[TICKS][FEATURES], answer[1];
+
+/* Stands for weights and ticks that your program has. */
+static void fill(float *x, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        x[k] = (float)(k * 37 % 101) / 101.0f - 0.5f;
+    }
+}
+
+static int check(int code) {
+    if (code != LSTMCORE_OK) {
+        fprintf(stderr, "lstmcore: %s\n", lstmcore_error(code));
+    }
+    return code != LSTMCORE_OK;
+}
+
+int main(void) {
+    fill(&weight_ih[0][0], sizeof weight_ih / sizeof(float));
+    fill(&weight_hh[0][0], sizeof weight_hh / sizeof(float));
+    fill(&head[0][0], sizeof head / sizeof(float));
+    fill(&window[0][0], sizeof window / sizeof(float));
+
+    lstmcore_model *model = NULL;
+    lstmcore_session *session = NULL;
+    int failed = check(lstmcore_model_new(NULL, FEATURES, &model)) ||
+                 check(lstmcore_model_add_lstm(model, HIDDEN, &weight_ih[0][0], &weight_hh[0][0], bias, 0)) ||
+                 check(lstmcore_model_add_linear(model, 1, &head[0][0], head_bias)) ||
+                 check(lstmcore_model_add_activation(model, LSTMCORE_SIGMOID, 0.0f)) ||
+                 check(lstmcore_session_new(model, &session)) ||
+                 check(lstmcore_run(session, &window[0][0], TICKS, NULL, NULL, answer));
+    if (!failed) {
+        printf("answer %.6f\n", (double)answer[0]);
+    }
+    lstmcore_session_free(session); /* before its model, which it reads */
+    lstmcore_model_free(model);
+    return failed;
+}
