@@ -3,70 +3,75 @@
  * Inputs of +-inf and NaN give what the limit and IEEE say. Subnormal inputs and results count as zero, since all of
  * this runs with flush-to-zero set. The polynomials are minimax fits made with the Remez algorithm.
  */
-#define LOG2_E    0x1.715476p+0f
-#define LN_2_HIGH 0x1.62e43p-1f
-#define LN_2_LOW  -0x1.05c61p-29f
+#define LOG2_E_HIGH 0x1.715476p+0f
+#define LOG2_E_LOW  0x1.4ae0cp-26f
 
 /* 1.5*2^23 + 127: what is added to it is rounded to an integer n, and n + 127, the exponent of 2^n, then stands in the
  * low bits. */
 #define ROUNDER 12583039.0f
 
-/* e^x = 2^n * (1 + p): returns p = e^r - 1 for the r left of x, and 2^(n + shift) in *power.
- * Wants x in [-87.5, 88.9] and n + shift in [-127, 127]; -127 gives a power of 0. */
-static inline vec reduce(vec x, float shift, vec *power) {
-    const vec rounder = vec_set1(ROUNDER + shift);
-    const vec t = vec_fma(x, vec_set1(LOG2_E), rounder);
-    const vec n = vec_sub(t, rounder);
-    vec r = vec_fma(n, vec_set1(-LN_2_HIGH), x);
-    r = vec_fma(n, vec_set1(-LN_2_LOW), r);
+/* (2^r - 1) / r for |r| <= 1/2; multiplied by r, less than 4e-9 from 2^r - 1. */
+static inline vec pow2_quotient(vec r) {
+    vec q = vec_set1(0x1.446cdep-13f);
+    q = vec_fma(q, r, vec_set1(0x1.5f08f8p-10f));
+    q = vec_fma(q, r, vec_set1(0x1.3b29e4p-7f));
+    q = vec_fma(q, r, vec_set1(0x1.c6af6cp-5f));
+    q = vec_fma(q, r, vec_set1(0x1.ebfbep-3f));
+    return vec_fma(q, r, vec_set1(0x1.62e43p-1f));
+}
+
+/* a = n + r with n the nearest integer and a = x*high: returns r, rounded once, and 2^n in *power.
+ * Wants a in [-127, 128]; 2^-127 comes out as 0 and 2^128 as inf. */
+static inline vec split(vec x, float high, vec *power) {
+    const vec rounder = vec_set1(ROUNDER), factor = vec_set1(high);
+    const vec t = vec_fma(x, factor, rounder);
     *power = vec_shift_exponent(t);
-    /* (e^r - 1 - r) / r^2 for |r| <= ln(2)/2, 1.4e-8 off at the most where multiplied by |r| */
-    vec q = vec_set1(0x1.6d9934p-10f);
-    q = vec_fma(q, r, vec_set1(0x1.12281cp-7f));
-    q = vec_fma(q, r, vec_set1(0x1.555486p-5f));
-    q = vec_fma(q, r, vec_set1(0x1.5554bp-3f));
-    q = vec_fma(q, r, vec_set1(0.5f));
-    return vec_fma(vec_mul(r, r), q, r);
+    return vec_fma(x, factor, vec_sub(rounder, t));
 }
 
-/* e^x / 2, which overflows to inf where e^x does: 2^128 is no float, but 2^127 is. The constant stands first in min
- * and max so that a NaN goes through. */
-static inline vec half_exp(vec x) {
-    vec power;
-    x = vec_max(vec_set1(-87.5f), vec_min(vec_set1(88.9f), x));
-    const vec p = reduce(x, -1.0f, &power);
-    return vec_fma(p, power, power);
-}
-
-static inline vec exp_of(vec x) {
-    const vec half = half_exp(x);
-    return vec_add(half, half);
-}
-
-/* 1 + e^-x */
+/* 1 + e^-x for any x, with e^-x up to 1.4e-8*|x| off, relatively: log2(e) is taken as one float. The constants stand
+ * first in min and max so that a NaN goes through. */
 static inline vec one_plus_exp_minus(vec x) {
-    return vec_fma(vec_set1(2.0f), half_exp(vec_sub(vec_set1(0.0f), x)), vec_set1(1.0f));
+    vec power;
+    const vec one = vec_set1(1.0f);
+    const vec r = split(vec_max(vec_set1(-88.7f), vec_min(vec_set1(87.0f), x)), -LOG2_E_HIGH, &power);
+    return vec_fma(vec_fma(pow2_quotient(r), r, one), power, one);
+}
+
+/* e^(2|x|) - 1, from which tanh |x| = e / (e + 2); e up to 1.4e-8*|x| off, relatively. From 2|x| = 18.1 on that
+ * quotient rounds to 1, so 10 may stand for all |x| that are larger. */
+static inline vec expm1_twice(vec x) {
+    vec power;
+    const vec r = split(vec_min(vec_set1(10.0f), vec_abs(x)), 2 * LOG2_E_HIGH, &power);
+    return vec_fma(vec_mul(pow2_quotient(r), r), power, vec_sub(power, vec_set1(1.0f)));
+}
+
+/* Where a result stands for itself, log2(e) is taken as two floats: split's a with the rest of x*log2(e) added. */
+static inline vec split_e(vec x, vec *power) {
+    return vec_fma(x, vec_set1(LOG2_E_LOW), split(x, LOG2_E_HIGH, power));
+}
+
+/* e^x - 1 for x in [-87, 88] */
+static inline vec expm1_of(vec x) {
+    vec power;
+    const vec r = split_e(x, &power);
+    return vec_fma(vec_mul(pow2_quotient(r), r), power, vec_sub(power, vec_set1(1.0f)));
+}
+
+/* e^x for x up to 88.7; inf from 88.4 on */
+static inline vec exp_of(vec x) {
+    vec power;
+    const vec r = split_e(vec_max(vec_set1(-88.0f), x), &power);
+    return vec_mul(vec_fma(pow2_quotient(r), r, vec_set1(1.0f)), power);
 }
 
 static inline vec sigmoid_of(vec x) {
-    return vec_div(vec_set1(1.0f), one_plus_exp_minus(x));
-}
-
-/* e^x - 1, x in [-87.5, 88] */
-static inline vec expm1_of(vec x) {
-    vec power;
-    const vec p = reduce(x, 0.0f, &power);
-    return vec_fma(p, power, vec_sub(power, vec_set1(1.0f)));
-}
-
-/* e = e^2|x| - 1, from which tanh |x| = e / (e + 2). From 2|x| = 18.1 on that quotient rounds to 1, so 20 may stand
- * for all that is larger. */
-static inline vec tanh_expm1(vec x) {
-    return expm1_of(vec_min(vec_set1(20.0f), vec_mul(vec_set1(2.0f), vec_abs(x))));
+    const vec one = vec_set1(1.0f);
+    return vec_div(one, vec_add(one, exp_of(vec_min(vec_set1(88.7f), vec_sub(vec_set1(0.0f), x)))));
 }
 
 static inline vec tanh_of(vec x) {
-    const vec e = tanh_expm1(x);
+    const vec e = expm1_of(vec_min(vec_set1(20.0f), vec_mul(vec_set1(2.0f), vec_abs(x))));
     return vec_div(vec_copysign(e, x), vec_add(e, vec_set1(2.0f)));
 }
 
@@ -79,7 +84,7 @@ static inline vec leaky_relu_of(vec x, float slope) {
 }
 
 static inline vec elu_of(vec x, float alpha) {
-    const vec below = vec_max(vec_set1(-87.5f), vec_min(vec_set1(0.0f), x));
+    const vec below = vec_max(vec_set1(-87.0f), vec_min(vec_set1(0.0f), x));
     return vec_fma(vec_set1(alpha), expm1_of(below), relu_of(x));
 }
 

@@ -5,10 +5,10 @@
 INLINE void cell(vec i, vec f, vec g, vec o, vec *c, vec *h) {
     const vec two = vec_set1(2.0f);
     const vec kept = vec_div(*c, one_plus_exp_minus(f));
-    const vec e_g = tanh_expm1(g);
+    const vec e_g = expm1_twice(g);
     const vec written = vec_div(vec_copysign(e_g, g), vec_mul(one_plus_exp_minus(i), vec_add(e_g, two)));
     const vec new_c = vec_add(kept, written);
-    const vec e_c = tanh_expm1(new_c);
+    const vec e_c = expm1_twice(new_c);
     *h = vec_div(vec_copysign(e_c, new_c), vec_mul(one_plus_exp_minus(o), vec_add(e_c, two)));
     *c = new_c;
 }

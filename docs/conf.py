@@ -3,7 +3,7 @@
 from typing import Any
 
 from sphinx.application import Sphinx
-from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 from lstmcore import __version__
 
@@ -28,6 +28,6 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _read_docstring)
 
 
-def _read_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def _read_docstring(app: Sphinx, what: Any, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     if what not in ("attribute", "data", "property"):  # where napoleon takes what stands before a colon for a type
         lines[:] = GoogleDocstring(list(lines), what=what, name=name, obj=obj).lines()

@@ -47,7 +47,7 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
-    found = [Block(*m.groups(), text.count("\n", 0, m.start(4)) + 1) for m in BLOCK.finditer(text)]
+    found = [Block(m[1], m[2], m[3], m[4], text.count("\n", 0, m.start(4)) + 1) for m in BLOCK.finditer(text)]
     marked = len(re.findall(r"^<!-- (?:run|prints)\b", text, re.MULTILINE))
     assert len(found) == marked, f"{page.name}: a marker without a block behind it"
     return found
