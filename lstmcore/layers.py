@@ -1,167 +1,41 @@
-"""What a layer is: its settings, its weights under torch's names, and what it makes of a shape.
+"""The kinds of layers: their settings, their weights under torch's names, and what they make of a shape.
 
 A layer is plain, immutable data. What it computes is said in `reference.py`; how fast, in `backends/`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from lstmcore.layer import MAX_SIZE, Array, Layer, Shape, ShapeError, show
 
-#: What flows between layers: ("T", features) a sequence, (features,) a vector, () one number.
-Shape = tuple[int | str, ...]
-
-MAX_SIZE = 1 << 20  # features, units, steps: beyond any model this is for, far below integer overflow
-MAX_LAYERS = 1 << 10
-
-
-class ShapeError(ValueError):
-    """A layer that does not fit behind the one before it; the text names the layer and both shapes."""
-
-
-def show(shape: Shape) -> str:
-    """A shape as people write it: ("T", 64) -> "(T, 64)"."""
-    return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """The base of all layers. Subclasses add settings as fields; `weights` holds arrays by torch's names."""
-
-    name: str
-    weights: Mapping[str, Array] = field(default_factory=dict, kw_only=True, repr=False)
-
-    #: Works on each time step for itself, so that it can stand before or behind "take the last step".
-    pointwise: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        expected = self.weight_shapes(**self.check_settings(self.settings()))
-        for key in self.weights.keys() - expected.keys():
-            raise ValueError(f"{self.label}: unexpected weight {key!r}; expected {sorted(expected)}")
-        frozen = {}
-        for key, shape in expected.items():
-            if key not in self.weights:
-                raise ValueError(f"{self.label}: weight {key!r} is missing; expected shape {shape}")
-            frozen[key] = _freeze(self.weights[key], f"{self.label}: weight {key!r}", shape)
-        object.__setattr__(self, "weights", MappingProxyType(frozen))
-
-    @property
-    def label(self) -> str:
-        """Name and kind, for messages: "lstm (LSTM)"."""
-        return f"{self.name} ({type(self).__name__})"
-
-    def settings(self) -> dict[str, Any]:
-        """The constructor's arguments other than name and weights."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _NOT_SETTINGS}
-
-    @classmethod
-    def check_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings with every type and range checked. Raises ValueError naming the setting."""
-        fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in _NOT_SETTINGS}
-        for key in settings.keys() - fields.keys():
-            raise ValueError(f"{cls.__name__}: unknown setting {key!r}; known are {sorted(fields)}")
-        for key in fields.keys() - settings.keys():
-            raise ValueError(f"{cls.__name__}: setting {key!r} is missing")
-        return {key: _check_setting(cls, key, str(fields[key].type), settings[key]) for key in fields}
-
-    @classmethod
-    def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
-        """The weights that these settings call for, and their shapes."""
-        return {}
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """The shape this layer makes of `shape`. Raises ShapeError where it does not fit."""
-        return shape
-
-    @property
-    def dtype(self) -> np.dtype[Any] | None:
-        """The weights' dtype; None for a layer without weights."""
-        dtypes = {w.dtype for w in self.weights.values()}
-        if len(dtypes) > 1:
-            raise ValueError(f"{self.label}: weights of several dtypes, {sorted(map(str, dtypes))}")
-        return dtypes.pop() if dtypes else None
-
-    def replace(self, **changes: Any) -> Any:
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
-    def map_weights(self, function: Any) -> Any:
-        """A copy with `function` applied to every weight."""
-        return self.replace(weights={key: function(w) for key, w in self.weights.items()})
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Layer):
-            return NotImplemented
-        return (
-            type(self) is type(other)
-            and self.name == other.name
-            and self.settings() == other.settings()
-            and all(_same(w, other.weights[key]) for key, w in self.weights.items())
-        )
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.name, *self.settings().values()))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.name, self.settings(), dict(self.weights))
-
-    def _need(self, condition: bool, shape: Shape, expected: str) -> None:
-        if not condition:
-            raise ShapeError(f"{self.label}: expected {expected}, but what comes in is {show(shape)}")
-
-    def _need_features(self, shape: Shape, features: int) -> None:
-        fits = len(shape) > 0 and shape[-1] == features
-        self._need(fits, shape, f"{features} features in the last axis")
-
-
-_NOT_SETTINGS = ("name", "weights")
-
-
-def _rebuild(cls: type[Layer], name: str, settings: dict[str, Any], weights: dict[str, Array]) -> Layer:
-    return cls(name, weights=weights, **settings)
-
-
-def _same(a: Array, b: Array) -> bool:
-    return a.dtype == b.dtype and bool(np.array_equal(a, b, equal_nan=True))
-
-
-def _freeze(weight: Any, what: str, shape: tuple[int, ...]) -> Array:
-    """A read-only, C-contiguous float copy of `weight`, its shape checked."""
-    array = np.asarray(weight)
-    if array.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{what}: expected float32 or float64, got {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{what}: expected shape {shape}, got {array.shape}")
-    array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    array.flags.writeable = False
-    return array
-
-
-def _check_setting(cls: type, key: str, kind: str, value: Any) -> Any:
-    what = f"{cls.__name__}: setting {key!r}"
-    if kind == "int":
-        limit = MAX_LAYERS if key == "num_layers" else MAX_SIZE
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
-            raise ValueError(f"{what}: expected an integer from 1 to {limit}, got {value!r}")
-    elif kind == "bool":
-        if not isinstance(value, bool):
-            raise ValueError(f"{what}: expected true or false, got {value!r}")
-    elif kind == "float":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{what}: expected a finite number, got {value!r}")
-        return float(value)
-    elif kind == "str" and not isinstance(value, str):
-        raise ValueError(f"{what}: expected text, got {value!r}")
-    return value
+__all__ = [
+    "ELU",
+    "GELU",
+    "KINDS",
+    "LSTM",
+    "Array",
+    "BatchNorm1d",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "ReLU",
+    "Scaler",
+    "Shape",
+    "ShapeError",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+    "Tanh",
+    "show",
+]
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,9 @@ def test_alone_with_three_dependencies(version: str, wheel: Path, tmp_path: Path
     model.save(tmp_path / "model.safetensors")
     window = normal(rng, 20, 4)
     np.save(tmp_path / "window.npy", window)
-    code = "import lstmcore, numpy as np; print(lstmcore.load('model.safetensors')(np.load('window.npy')).tobytes().hex())"
+    code = (
+        "import lstmcore, numpy as np; print(lstmcore.load('model.safetensors')(np.load('window.npy')).tobytes().hex())"
+    )
     answer = run(bin_ / "python", "-c", code, cwd=tmp_path).strip()
     assert answer == model(window).tobytes().hex(), "the same bits on every Python"
 
