@@ -35,8 +35,8 @@ format: $(VENV)/.lint ## let ruff and clang-format rewrite what lint complains o
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(C_SOURCES)
 
-sanitize: ## run every kernel of the C core under ASan and UBSan
-	tests/c/sanitize.sh build/sanitize
+sanitize: $(VENV)/.lint ## run every kernel of the C core under ASan and UBSan
+	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize.sh build/sanitize
 
 docs: $(VENV)/.docs ## build the documentation; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

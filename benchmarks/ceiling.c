@@ -168,7 +168,8 @@ int main(void) {
     const double rate = fma_rate();
     printf("{\"kernel\": \"%s\", \"lanes\": %d, \"fma_per_us\": %.0f, \"load_gb_per_s\": {", NAME, VEC_LANES, rate);
     for (size_t kib = 16; kib <= 2048; kib *= 2) {
-        printf("%s\"%zu\": %.1f", kib > 16 ? ", " : "", kib, (double)kib * 1024 * 20 / stream(memory, kib * 1024, 20) / 1e3);
+        printf("%s\"%zu\": %.1f", kib > 16 ? ", " : "", kib,
+               (double)kib * 1024 * 20 / stream(memory, kib * 1024, 20) / 1e3);
     }
     printf("}, \"shapes\": [");
     for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
@@ -177,10 +178,11 @@ int main(void) {
         const size_t inputs = s->input + s->hidden * (2 * s->layers - 1); /* of all products of a step */
         double p50, least;
         run_time(s, &p50, &least);
-        printf("%s{\"name\": \"%s\", \"stream_us\": %.2f, \"fma_us\": %.2f, \"run_p50_us\": %.2f, \"run_min_us\": %.2f}",
-               n ? ", " : "", s->name,
-               (double)s->layers * stream(memory, s->hidden * 4 * units * sizeof(float), (int)s->steps),
-               (double)(s->steps * inputs * 4 * units / VEC_LANES) / rate, p50, least);
+        printf(
+            "%s{\"name\": \"%s\", \"stream_us\": %.2f, \"fma_us\": %.2f, \"run_p50_us\": %.2f, \"run_min_us\": %.2f}",
+            n ? ", " : "", s->name,
+            (double)s->layers * stream(memory, s->hidden * 4 * units * sizeof(float), (int)s->steps),
+            (double)(s->steps * inputs * 4 * units / VEC_LANES) / rate, p50, least);
     }
     printf("]}\n");
     free(memory);

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,23 +20,18 @@ from lstmcore.info import processor
 from lstmcore.terminal import table
 
 ROOT = Path(__file__).parents[1]
-FLAGS = {"avx512": ["-mavx512f"], "avx2": ["-mavx2", "-mfma"]}
+KERNELS = ("avx512", "avx2")
 
 
-def measure(kernel: str, build: Path) -> dict[str, Any]:
-    """What the program printed for one kernel."""
-    compiler = shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        sys.exit("ceiling: no gcc or clang on the PATH")
-    plain = [compiler, "-std=c11", "-O3", "-ffp-contract=off", f"-I{ROOT / 'csrc'}"]
-    objects = []
-    for source in sorted((ROOT / "csrc").glob("*.c")):
-        isa = FLAGS.get(source.stem.removeprefix("kernel_"), [])
-        objects.append(str(build / f"{source.stem}.o"))
-        subprocess.run([*plain, *isa, "-c", str(source), "-o", objects[-1]], check=True)
-    program = build / f"ceiling_{kernel}"
-    main = ROOT / "benchmarks" / "ceiling.c"
-    subprocess.run([*plain, *FLAGS[kernel], str(main), *objects, "-lm", "-o", str(program)], check=True)
+def build(folder: Path) -> None:
+    """The programs, as CMakeLists.txt says."""
+    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DLSTMCORE_BENCHMARKS=ON"]
+    for command in (configure, ["cmake", "--build", str(folder)]):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def measure(program: Path) -> dict[str, Any]:
+    """What the program printed."""
     result: dict[str, Any] = json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
     return result
 
@@ -48,16 +41,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     print(processor())
-    results = []
-    for kernel in [name for name in FLAGS if name in lstmcore.info()["kernels"]]:
-        with tempfile.TemporaryDirectory() as build:
-            result = measure(kernel, Path(build))
-        results.append(result)
+    with tempfile.TemporaryDirectory() as folder:
+        build(Path(folder))
+        kernels = [name for name in KERNELS if name in lstmcore.info()["kernels"]]
+        results = [measure(Path(folder) / f"ceiling_{kernel}") for kernel in kernels]
+    for result in results:
         loads = ", ".join(f"{kib} KiB {rate:.0f}" for kib, rate in result["load_gb_per_s"].items())
-        print(
-            f"\n{kernel}: {result['fma_per_us']:.0f} multiply-adds of {result['lanes']} lanes per µs; GB/s loaded from"
-        )
-        print(loads)
+        rate = f"{result['fma_per_us']:.0f} multiply-adds of {result['lanes']} lanes per µs"
+        print(f"\n{result['kernel']}: {rate}; GB/s loaded from\n{loads}")
         rows = []
         for shape in result["shapes"]:
             floor = max(shape["stream_us"], shape["fma_us"])

@@ -65,14 +65,27 @@ static inline vec exp_of(vec x) {
     return vec_mul(vec_fma(pow2_quotient(r), r, vec_set1(1.0f)), power);
 }
 
+/* 1 / (1 + e^-x) for x from zero up, e^x / (1 + e^x) below: no power is above 1, and the small ones stay precise. */
 static inline vec sigmoid_of(vec x) {
-    const vec one = vec_set1(1.0f);
-    return vec_div(one, vec_add(one, exp_of(vec_min(vec_set1(88.7f), vec_sub(vec_set1(0.0f), x)))));
+    const vec zero = vec_set1(0.0f), one = vec_set1(1.0f);
+    const vec e = exp_of(vec_sub(zero, vec_abs(x)));
+    return vec_div(vec_select_less(x, zero, e, one), vec_add(one, e));
 }
 
+/* Below 0.625 x + x^3 * p(x^2), p being 4.2e-9 off where multiplied by x^2; from there on 1 - 2 / (e^2|x| + 1). From
+ * |x| = 9.1 on that rounds to 1, so 10 may stand for all that is larger. */
 static inline vec tanh_of(vec x) {
-    const vec e = expm1_of(vec_min(vec_set1(20.0f), vec_mul(vec_set1(2.0f), vec_abs(x))));
-    return vec_div(vec_copysign(e, x), vec_add(e, vec_set1(2.0f)));
+    const vec one = vec_set1(1.0f), two = vec_set1(2.0f), a = vec_abs(x);
+    const vec square = vec_mul(a, a);
+    vec small = vec_set1(-0x1.76b3d4p-8f);
+    small = vec_fma(small, square, vec_set1(0x1.5258ccp-6f));
+    small = vec_fma(small, square, vec_set1(-0x1.b844a2p-5f));
+    small = vec_fma(small, square, vec_set1(0x1.11076cp-3f));
+    small = vec_fma(small, square, vec_set1(-0x1.555534p-2f));
+    small = vec_fma(vec_mul(small, square), a, a);
+    const vec e = exp_of(vec_mul(two, vec_min(vec_set1(10.0f), a)));
+    const vec large = vec_sub(one, vec_div(two, vec_add(e, one)));
+    return vec_copysign(vec_select_less(a, vec_set1(0.625f), small, large), x);
 }
 
 static inline vec relu_of(vec x) {

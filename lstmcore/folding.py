@@ -5,6 +5,7 @@ Folding is done in float64 and rounded to float32 once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,6 +36,11 @@ def affine_of(norm: BatchNorm1d) -> tuple[Array, Array]:
     if norm.affine:
         b = w["bias"] + b
     return a, b
+
+
+def _product(matrix: Array, vector: Array) -> Array:
+    """matrix·vector, each sum rounded once: a BLAS sums in another order on another processor."""
+    return np.array([math.fsum(row) for row in matrix * vector])
 
 
 def _wide(w: Array) -> Array:
@@ -88,7 +94,7 @@ def _fold_batch_norms(layers: list[Layer]) -> list[Layer]:
         if isinstance(norm, BatchNorm1d) and isinstance(behind, Linear):
             a, b = affine_of(norm)
             w, bias = behind.weights["weight"], behind.weights["bias"]
-            out[at : at + 2] = [behind.replace(weights={"weight": w * a, "bias": bias + w @ b})]
+            out[at : at + 2] = [behind.replace(weights={"weight": w * a, "bias": bias + _product(w, b)})]
         elif isinstance(norm, BatchNorm1d) and isinstance(before, Linear):
             a, b = affine_of(norm)
             w, bias = before.weights["weight"], before.weights["bias"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcore._version import __version__
+from lstmcore.errors import BackendError
 
 #: Packages whose versions matter to what lstmcore does or is compared with.
 PACKAGES = ("numpy", "cffi", "safetensors", "numba", "torch", "onnx", "onnxruntime", "openvino")
@@ -18,10 +19,20 @@ PACKAGES = ("numpy", "cffi", "safetensors", "numba", "torch", "onnx", "onnxrunti
 def info() -> dict[str, Any]:
     """Version, processor, the C kernels that run here and the one chosen, backends, package versions.
 
-    Every value is text, a list of texts, or None, so that it can be written as JSON.
+    Values are texts, lists and dictionaries of texts, or None, so that they can be written as JSON. Where
+    LSTMCORE_KERNEL asks for a kernel that cannot run, "kernel" is None and "problem" says why.
+
+    >>> import lstmcore
+    >>> lstmcore.info()["kernels"][-1]
+    'scalar'
     """
     from lstmcore.backends import c
 
+    kernel, problem = None, None
+    try:
+        kernel = c.default_kernel()
+    except BackendError as error:
+        problem = str(error)
     return {
         "lstmcore": __version__,
         "python": sys.version.split()[0],
@@ -29,7 +40,8 @@ def info() -> dict[str, Any]:
         "processor": processor(),
         "kernels": c.kernels_here(),
         "kernels_built": c.kernels_built(),
-        "kernel": c.default_kernel(),
+        "kernel": kernel,
+        "problem": problem,
         "backends": ["c", *(["numba"] if importlib.util.find_spec("numba") else []), "numpy"],
         "packages": {name: _version(name) for name in PACKAGES},
     }

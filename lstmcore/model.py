@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lstmcore.backends import Runner, compile_model
 from lstmcore.inputs import State, as_states, as_windows
-from lstmcore.layers import LSTM, Array, Flatten, Layer, Linear, Scaler, Shape, show
+from lstmcore.layers import KINDS, LSTM, Array, Flatten, Layer, Linear, Scaler, Shape, show
 
 
 class Model:
@@ -30,6 +30,13 @@ class Model:
 
     A Model cannot be changed; `with_backend`, `with_scaler` and `astype` return new ones.
     Threads may share it. It can be pickled.
+
+    >>> import numpy as np
+    >>> from lstmcore import layers as L
+    >>> identity = L.Linear("same", 2, 2, weights={"weight": np.eye(2, dtype="f4"), "bias": np.zeros(2, "f4")})
+    >>> Model([identity, L.ReLU("relu")])([[1, -1], [-2, 2]])
+    array([[1., 0.],
+           [0., 2.]], dtype=float32)
     """
 
     __slots__ = (
@@ -236,10 +243,14 @@ def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
     """The shapes before the first layer and behind each one.
 
     Raises:
+        TypeError: Something that is none of lstmcore's layers.
         ValueError: No layers, a name used twice, dtypes mixed, or a layer that does not fit; named in the text.
     """
     if not layers:
         raise ValueError("a model needs at least one layer")
+    for layer in layers:
+        if type(layer) not in KINDS.values():
+            raise TypeError(f"{layer!r}: expected one of lstmcore's layers, {', '.join(KINDS)}")
     names = [layer.name for layer in layers]
     for name in names:
         if names.count(name) > 1:

@@ -70,19 +70,14 @@ def test_windows_longer_than_a_chunk_equal_the_reference(steps: int) -> None:
     np.testing.assert_allclose(lstmcore.Model(layers)(x), exact, rtol=0, atol=2e-6)
 
 
-def build(compiler: str, out: Path, *flags: str) -> Path:
-    """tests/c/kernel_bits.c with the core, as the README's plain compiler line does it."""
-    x86 = {"kernel_avx2.c": ["-mavx2", "-mfma"], "kernel_avx512.c": ["-mavx512f"]}
-    plain = [compiler, "-std=c11", "-O2", "-ffp-contract=off", f"-I{ROOT / 'csrc'}", *flags]
-    objects = []
-    for source in sorted((ROOT / "csrc").glob("*.c")):
-        isa = x86.get(source.name, []) if "aarch64" not in compiler else []
-        objects.append(str(out / f"{source.stem}.o"))
-        subprocess.run([*plain, *isa, "-c", str(source), "-o", objects[-1]], check=True)
-    program = out / "kernel_bits"
-    main = ROOT / "tests" / "c" / "kernel_bits.c"
-    subprocess.run([*plain, str(main), *objects, "-lm", "-o", str(program)], check=True)
-    return program
+def build(folder: Path, *options: str) -> Path:
+    """tests/c/kernel_bits.c with the core, built as CMakeLists.txt says."""
+    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DLSTMCORE_TESTS=ON", "-DLSTMCORE_WERROR=ON", *options]
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "kernel_bits"
 
 
 def hashes(*command: str) -> list[str]:
@@ -91,9 +86,7 @@ def hashes(*command: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def native_hashes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    compiler = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
-    assert compiler, "the package was built here, so there is a compiler"
-    program = build(compiler, tmp_path_factory.mktemp("native"))
+    program = build(tmp_path_factory.mktemp("native"))
     return {kernel: hashes(str(program), kernel) for kernel in KERNELS}
 
 
@@ -109,7 +102,13 @@ def test_neon_gives_the_same_bits_under_emulation(native_hashes: dict[str, list[
     compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
     if not compiler or not emulator:
         pytest.skip("no cross compiler (gcc-aarch64-linux-gnu) or emulator (qemu-user) on this machine")
-    program = build(compiler, tmp_path, "-static")
+    cross = {
+        "C_COMPILER": compiler,
+        "SYSTEM_NAME": "Linux",
+        "SYSTEM_PROCESSOR": "aarch64",
+        "EXE_LINKER_FLAGS": "-static",
+    }
+    program = build(tmp_path, *(f"-DCMAKE_{key}={value}" for key, value in cross.items()))
     for kernel in ("neon", "scalar"):
         assert hashes(emulator, str(program), kernel) == native_hashes["scalar"], kernel
 

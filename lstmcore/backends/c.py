@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ except ImportError as error:
 
 run_bound = lib.lstmcore_run_bound  # looked up once: attributes of `lib` take time
 
-BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 2, 3, 4
+NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 1, 2, 3, 4
 
 
 def kernels_built() -> list[str]:
@@ -79,9 +80,7 @@ def _check(code: int, what: str) -> None:
     text = f"{what}: {ffi.string(lib.lstmcore_error(code)).decode()}"
     if code in (NO_SUCH_KERNEL, CANNOT_RUN):
         raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")
-    if code == BAD_ARGUMENT:
-        raise ValueError(text)
-    raise MemoryError(text)
+    raise {NO_MEMORY: MemoryError, BAD_ARGUMENT: ValueError}.get(code, RuntimeError)(text)
 
 
 def _new_model(kernel: str | None, input_size: int) -> Any:
@@ -123,7 +122,7 @@ class CRunner(Runner):
             session.bind(window.shape, self._answer_shape(len(window)))
         session.x[...] = window
         run_bound(session.handle)
-        return session.y.copy()
+        return session.answer()
 
     def _answer_shape(self, steps: int) -> tuple[int, ...]:
         return tuple(n if isinstance(n, int) else steps for n in self._output)
@@ -142,7 +141,7 @@ class Session:
     Copying a window into memory that the core knows takes less time than making a pointer to the caller's.
     """
 
-    __slots__ = ("_model", "handle", "shape", "x", "y")
+    __slots__ = ("_model", "answer", "handle", "shape", "x")
 
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
@@ -155,7 +154,9 @@ class Session:
         """Make room for windows of `shape`, and tell the core where it is."""
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
         _check(lib.lstmcore_bind(self.handle, _floats(x), len(x), _floats(y)), "bind")
-        self.x, self.y, self.shape = x, y, shape
+        self.x, self.shape = x, shape
+        #: The answer as the caller's own: an array, or for the shape () a number.
+        self.answer: Callable[[], Array] = y.copy if answer else functools.partial(y.__getitem__, ())
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         ("processor", facts["processor"]),
         ("kernels built", ", ".join(facts["kernels_built"])),
         ("kernels that run here", ", ".join(facts["kernels"])),
-        ("kernel chosen", facts["kernel"]),
+        ("kernel chosen", facts["kernel"] or facts["problem"]),
         ("backends", ", ".join(facts["backends"])),
         *((name, version or "not installed") for name, version in facts["packages"].items()),
     ]

@@ -3,13 +3,12 @@
 OTHER is one of
   a model file              .safetensors, or .onnx (run by ONNX Runtime)
   a backend of this model   numpy, numba, c, or c:KERNEL such as c:avx2
-  a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module,
-  a class
-                            or a function without arguments that makes one. It is put in eval mode.
+  a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module, or
+                            a class or function without arguments that makes one. It is put in eval mode.
                             Importing a file runs it: name only code that you trust.
 
-A difference is absolute for answers up to 1 in size and relative beyond. Status 1 if it is above the
-tolerance.
+A difference is absolute for answers up to 1 in size and relative beyond. Status 1 if it is above
+the tolerance.
 """
 
 from __future__ import annotations

@@ -27,6 +27,11 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", kernel: str | N
         FileNotFoundError: No such file.
         ModelFormatError: A file that is damaged, of another format or version, or inconsistent.
         BackendError: A backend or kernel that cannot run here.
+
+    >>> import numpy as np
+    >>> from lstmcore.demo.run import MODEL  # the model that the package ships
+    >>> load(MODEL)(np.zeros((50, 10))).shape
+    (1,)
     """
     from lstmcore.formats import safetensors
 
@@ -60,6 +65,18 @@ def from_torch(
         UnsupportedError: A module in training mode, an operation that lstmcore has no equation for, or a
             parameter that the forward does not use; named in the text.
         ModelFormatError: A checkpoint that is not one, or is not this module's.
+
+    >>> from torch import nn
+    >>> class Score(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.lstm = nn.LSTM(3, 8, batch_first=True)
+    ...         self.fc = nn.Linear(8, 1)
+    ...     def forward(self, x):
+    ...         out, _ = self.lstm(x)
+    ...         return self.fc(out[:, -1])
+    >>> [layer.name for layer in from_torch(Score().eval()).layers]
+    ['lstm', 'fc']
     """
     from lstmcore.formats import torch as torch_format
 

@@ -5,12 +5,12 @@ set -euo pipefail
 build=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 flags="-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-cmake_command=$(command -v cmake || echo "$root/.venv/bin/cmake")
-"$cmake_command" -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$flags" -DLSTMCORE_WERROR=ON \
+cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$flags" -DLSTMCORE_WERROR=ON \
     -DLSTMCORE_TESTS=ON > /dev/null
-"$cmake_command" --build "$build" > /dev/null
+cmake --build "$build" > /dev/null
+kernels=$("$build/kernel_bits" --list)
 expected=
-for kernel in $("$build/kernel_bits" --list); do
+for kernel in $kernels; do
     hashes=$("$build/kernel_bits" "$kernel" | sha256sum | cut -c1-16)
     echo "sanitized kernel $kernel: $hashes"
     if [ "${expected:=$hashes}" != "$hashes" ]; then
