@@ -19,8 +19,10 @@ demo: $(VENV)/.demo ## follow a made-up market with the shipped model; a plot go
 test: $(VENV)/.test ## run all tests
 	$(BIN)/pytest
 
-bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; results go to benchmarks/results
+bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; into benchmarks/results and the docs
 	$(BIN)/python benchmarks/run.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/ceiling.py --json benchmarks/results/ceiling.json
+	$(BIN)/python benchmarks/tables.py
 
 lint: $(VENV)/.lint ## ruff, mypy --strict, clang-format, and the C core with warnings as errors
 	$(BIN)/ruff format --check .
