@@ -51,7 +51,7 @@ def bench_table(results: dict[str, dict[str, Any]]) -> list[str]:
 
 def ceiling_table(ceiling: dict[str, Any]) -> list[str]:
     """The AVX-512 kernel beside its two floors."""
-    lines = []
+    lines = ["| shape | load weights µs | multiply-adds µs | `lstmcore_run` p50 µs |", "|---|---:|---:|---:|"]
     for shape in next(k for k in ceiling["kernels"] if k["kernel"] == "avx512")["shapes"]:
         times = " | ".join(f"{shape[key]:.1f}" for key in ("stream_us", "fma_us", "run_p50_us"))
         lines.append(f"| {shape['name']} | {times} |")
