@@ -29,6 +29,7 @@ lint: $(VENV)/.lint ## ruff, mypy --strict, clang-format, and the C core with wa
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+	@mkdir -p build
 	$(BIN)/cmake -S . -B build/lint -DLSTMCORE_WERROR=ON > build/lint.log
 	$(BIN)/cmake --build build/lint --clean-first >> build/lint.log
 

@@ -31,7 +31,7 @@ def main() -> int:
             build().save(model)
             out = arguments.results / f"{name}.json"
             status = lstmcore(
-                ["bench", str(model), "--window", "50", "--seconds", arguments.seconds, "--json", str(out)]
+                ["bench", str(model), "--window", "50", "--seconds", arguments.seconds, "--json", str(out), "--force"]
             )
             if status:
                 return status

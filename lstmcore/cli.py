@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             terminal.note("interrupted")
             return 130
         except Exception as error:
-            if os.environ.get("LSTMCORE_TRACEBACK"):
+            if os.environ.get("LSTMCORE_TRACEBACK", "0") not in ("", "0"):
                 traceback.print_exc()
             terminal.note(f"error: {_message(error)}")
             _give_up_stdout()

@@ -176,7 +176,12 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file: weights under torch's names, the architecture in the metadata.
 
-        The file is written beside `path` and then moved there, so a reader never sees half of it.
+        The file is written beside `path` and then moved there, so a reader never sees half of it. A file that is
+        there already is replaced.
+
+        Raises:
+            ValueError: A name that does not end in .safetensors.
+            FileNotFoundError: No such folder.
         """
         from lstmcore.formats import safetensors
 

@@ -191,6 +191,8 @@ def test_bench_command_beside_peers_as_table_and_file(tmp_path: Path, capsys: py
     arguments = ["bench", str(MODEL), "--window", "5", "--seconds", "0.05", "--backend", "c", "--threads", "1"]
     assert main([*arguments, "--json", str(out)]) == 0
     text = capsys.readouterr().out
+    assert main([*arguments, "--json", str(out)]) == 1
+    assert "exists already; --force overwrites it" in capsys.readouterr().err
     facts = json.loads(out.read_text())
     labels = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "torch"}
     for name in names:

@@ -283,6 +283,43 @@ def test_verify_against_torch_modules(
         assert text in fails(capsys, "verify", "m.safetensors", "--against", spec)
 
 
+def test_verify_against_a_module_that_reads_time_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    source = tmp_path / "time_first.py"
+    source.write_text(TIME_FIRST)
+    namespace: dict[str, Any] = {}
+    exec(TIME_FIRST, namespace)
+    module = namespace["Score"]()
+    torch.save(module.state_dict(), tmp_path / "time_first.pt")
+    with pytest.warns(UserWarning, match="reads its windows as"):
+        lstmcore.from_torch(module.eval()).save(tmp_path / "time_first.safetensors")
+    command = ["verify", str(tmp_path / "time_first.safetensors"), "--against", f"{source}:Score"]
+    command += ["--checkpoint", str(tmp_path / "time_first.pt")]
+    assert main([*command, "--time-first"]) == 0
+    assert "above the tolerance" in verify_fails(capsys, *command[1:2], *command[3:])
+
+
+TIME_FIRST = f"""
+from torch import nn
+class Score(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM({FEATURES}, 5)
+    def forward(self, x):
+        return self.lstm(x)[0][-1]
+"""
+
+
+def test_verify_fails_where_finite_windows_have_nan_for_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = random_model(0)
+    spoiled = [layer.map_weights(lambda w: w * np.nan) if layer.name == "fc" else layer for layer in model.layers]
+    lstmcore.Model(spoiled).save(tmp_path / "nan.safetensors")
+    error = fails(capsys, "verify", str(tmp_path / "nan.safetensors"), "--against", "numpy")
+    assert "have NaN for answers; look at its weights" in error
+
+
 def test_verify_treats_nan_as_a_difference_unless_both_have_it() -> None:
     nan = np.array([[np.nan], [1.0]])
     assert largest_difference(nan, nan).value == 0
@@ -504,7 +541,7 @@ def test_other_errors_are_one_line(model_file: str, capsys: pytest.CaptureFixtur
         "predict", model_file, "x.npy", "--backend", "numpy", "--kernel", "avx2"
     )
     assert "expected a name that ends in" in failing("convert", model_file, folder + "/out.h5")
-    assert "No such file" in failing("convert", model_file, folder + "/absent/out.safetensors")
+    assert "no folder" in failing("convert", model_file, folder + "/absent/out.safetensors")
     assert "expected a model file, a backend" in failing("verify", model_file, "--against", "nonsense")
     assert "tolerance" in failing("verify", model_file, "--against", "numpy", "--tolerance", "nan")
     assert "only for a torch module" in failing("verify", model_file, "--against", "c:scalar", "--checkpoint", "x.pt")

@@ -26,6 +26,9 @@ from torch.nn import functional as F  # noqa: E402
 from lstmcore.formats import torch_ops  # noqa: E402
 from lstmcore.formats.torch_build import to_module  # noqa: E402
 
+# Said of every module that reads time first; test_time_major_input_is_told_of sees that it is.
+pytestmark = pytest.mark.filterwarnings("ignore:.*reads its windows as .T, N, F.:UserWarning")
+
 torch.set_num_threads(1)
 
 
@@ -372,6 +375,27 @@ def test_old_weight_norm_and_a_module_with_a_history_can_be_read():
     module.eval()
     fc(torch.zeros(1, 6)).sum()  # the weight now has a history
     np.testing.assert_allclose(read(module)(x), answers(module, x), atol=2e-6)
+
+
+def test_time_major_input_is_told_of():
+    class Score(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(5, 6)
+
+        def forward(self, x):
+            return self.lstm(x)[1][0][-1]
+
+    with pytest.warns(UserWarning, match="Score reads its windows as .T, N, F., since its LSTM has batch_first=False"):
+        lstmcore.from_torch(Score().eval())
+
+
+def test_what_is_no_module_is_refused_with_a_hint(tmp_path):
+    for given_instead, hint in (("model.pt", "checkpoint="), ({}, "checkpoint="), (nn.LSTM, "make an instance")):
+        with pytest.raises(TypeError, match=f"expected a torch.nn.Module, got .*{hint}"):
+            lstmcore.from_torch(given_instead)
+    with pytest.raises(TypeError, match=r"scaler: expected a pair \(mean, scale\), got ndarray"):
+        lstmcore.from_torch(nn.Linear(2, 1).eval(), scaler=np.zeros(2))
 
 
 def test_time_major_input():

@@ -73,6 +73,14 @@ def test_a_failed_save_leaves_the_old_file(path: Path, monkeypatch: pytest.Monke
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_a_name_that_load_would_not_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"model.pt: expected a name that ends in .safetensors"):
+        lstmcore.Model(layers()).save(tmp_path / "model.pt")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*absent"):
+        lstmcore.Model(layers()).save(tmp_path / "absent" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def refused(path: Path) -> str:
     with pytest.raises(lstmcore.ModelFormatError) as caught:
         lstmcore.load(path)

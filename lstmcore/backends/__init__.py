@@ -65,6 +65,7 @@ def _compiler(name: str) -> Callable[[Sequence[Layer], Shape, str | None], Runne
     try:
         module = importlib.import_module(f"lstmcore.backends.{name}")
     except ImportError as error:
-        raise BackendError(f"backend {name!r} cannot be imported here: {error}") from error
+        hint = '; pip install "lstmcore[numba]" brings it' if error.name == "numba" else ""
+        raise BackendError(f"backend {name!r} cannot be imported here: {error}{hint}") from error
     compiler: Callable[[Sequence[Layer], Shape, str | None], Runner] = module.compile_model
     return compiler

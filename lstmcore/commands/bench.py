@@ -42,10 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write JSON on stdout, or in FILE beside the table",
     )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE where it exists")
 
 
 def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
+    if options.json not in (None, "-"):
+        commands.check_new(options.json, options.force)
     model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
     steps = steps_of(model, options.window)
     contenders = own(model, everything=options.backend == "auto" and options.kernel is None)

@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a .safetensors model file")
     parser.add_argument("--against", required=True, metavar="OTHER", help="see above")
     parser.add_argument("--checkpoint", metavar="FILE", help="a state_dict to load into the torch module")
-    parser.add_argument("--inputs", metavar="X.npy", help="windows (T, F) or (N, T, F) to compare on as well")
+    parser.add_argument("--time-first", action="store_true", help="the torch module takes (T, N, F)")
+    parser.add_argument(
+        "--inputs", metavar="X", help="a .npy, .csv or .parquet of windows (T, F) or (N, T, F) to compare on as well"
+    )
     parser.add_argument("--window", type=commands.positive, metavar="T", help="ticks in a random window (50)")
     parser.add_argument("--seed", type=int, default=0, help="of the random windows")
     parser.add_argument("--tolerance", type=float, default=2e-6, help="the largest difference allowed (2e-6)")
@@ -68,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
                 "other_off": largest_difference(b, truth).value,
             }
         )
+        if np.isfinite(windows).all() and np.isnan(truth).any():
+            raise ValueError(f"{options.model}: finite windows ({name}) have NaN for answers; look at its weights")
     largest = max(row["difference"] for row in rows)
     within = bool(largest <= options.tolerance)
     if options.json:
@@ -125,7 +130,7 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable
     backend, _, kernel = spec.partition(":")
     suffix = Path(spec).suffix.lower()
     if options.checkpoint and (":" not in spec or backend in NAMES):
-        raise ValueError(f"checkpoint: only for a torch module, and --against is {spec!r}")
+        raise ValueError(f"checkpoint: only for a torch module such as file.py:Class, and --against is {spec!r}")
     if backend in NAMES:
         return model.with_backend(backend, kernel or None), f"the backend {spec}", None
     if suffix == ".safetensors":
@@ -137,13 +142,14 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable
         runtime = OnnxRuntime(Path(spec).read_bytes(), threads=1)
         return runtime, f"{spec} by ONNX Runtime", runtime.steps
     if ":" in spec:
-        return _torch_module(spec, options.checkpoint), f"the torch module {spec}", None
+        return _torch_module(spec, options.checkpoint, options.time_first), f"the torch module {spec}", None
     raise ValueError(
-        f"against: expected a model file, a backend ({', '.join(NAMES)}) or module:attribute, got {spec!r}"
+        f"against: expected a model file, a backend ({', '.join(NAMES)}) or a torch module such as file.py:Class "
+        f"(its state_dict as --checkpoint), got {spec!r}"
     )
 
 
-def _torch_module(spec: str, checkpoint: str | None) -> Callable[[Array], Any]:
+def _torch_module(spec: str, checkpoint: str | None, time_first: bool) -> Callable[[Array], Any]:
     torch = terminal.need("torch", "torch")
     source, _, attribute = spec.rpartition(":")
     found = _import(source)
@@ -151,12 +157,19 @@ def _torch_module(spec: str, checkpoint: str | None) -> Callable[[Array], Any]:
         if not hasattr(found, name):
             raise ValueError(f"{spec}: {source} has no attribute {attribute!r}")
         found = getattr(found, name)
-    module = found if isinstance(found, torch.nn.Module) else found() if callable(found) else None
+    try:
+        module = found if isinstance(found, torch.nn.Module) else found() if callable(found) else None
+    except TypeError as error:
+        raise ValueError(f"{spec}: expected something that can be called without arguments: {error}") from error
     if not isinstance(module, torch.nn.Module):
         raise ValueError(f"{spec}: expected an nn.Module, or a class or function that makes one, got {type(found)}")
     module.eval()
     if checkpoint:
-        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        from lstmcore.formats.torch_checkpoint import load_checkpoint
+
+        load_checkpoint(module, checkpoint)
+    elif module is not found:
+        terminal.note(f"warning: {spec} was made with weights of its own; --checkpoint FILE loads trained ones")
     like = next(module.parameters(), torch.zeros(()))
 
     def answer(window: Array) -> Any:
@@ -164,12 +177,13 @@ def _torch_module(spec: str, checkpoint: str | None) -> Callable[[Array], Any]:
         torch.set_num_threads(1)  # for one window more threads are slower, and on a busy machine by far
         try:
             with torch.inference_mode():
-                out = module(torch.as_tensor(window[np.newaxis], dtype=like.dtype, device=like.device))
+                x = torch.as_tensor(window, dtype=like.dtype, device=like.device)
+                out = module(x.unsqueeze(int(time_first)))
         finally:
             torch.set_num_threads(before)
         if not isinstance(out, torch.Tensor):
             raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}")
-        return out[0].cpu().numpy()
+        return (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out)[0].cpu().numpy()
 
     return answer
 

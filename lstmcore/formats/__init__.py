@@ -78,6 +78,8 @@ def from_torch(
     >>> [layer.name for layer in from_torch(Score().eval()).layers]
     ['lstm', 'fc']
     """
+    if scaler is not None and not (isinstance(scaler, tuple | list) and len(scaler) == 2):
+        raise TypeError(f"scaler: expected a pair (mean, scale), got {type(scaler).__name__}")
     from lstmcore.formats import torch as torch_format
 
     model = Model(torch_format.read(module, checkpoint=checkpoint, example=example), backend=backend, kernel=kernel)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,9 @@ DTYPES = {"F32": 4, "F64": 8}
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write `model` to `path`, whole or not at all."""
+    """Write `model` to `path`, whole or not at all. Raises ValueError for another suffix than .safetensors."""
+    if Path(path).suffix.lower() != ".safetensors":
+        raise ValueError(f"{os.fspath(path)}: expected a name that ends in .safetensors")
     layers = [{"kind": type(x).__name__, "name": x.name, "settings": x.settings()} for x in model.layers]
     metadata = {KEY: json.dumps({"version": VERSION, "layers": layers})}
     # safetensors writes the buffer as it lies and ignores strides; layers hold contiguous arrays only.
@@ -63,7 +66,9 @@ def _check_header(file: str) -> None:
         )
     length = int.from_bytes(start, "little")
     if length > MAX_HEADER:
-        raise ModelFormatError(f"{file}: header of {length} bytes; at most {MAX_HEADER} are taken")
+        raise ModelFormatError(
+            f"{file}: no safetensors file, or a hostile one: header of {length} bytes; at most {MAX_HEADER} are taken"
+        )
     if 8 + length > size:
         raise ModelFormatError(f"{file}: truncated: a header of {length} bytes in a file of {size}")
 

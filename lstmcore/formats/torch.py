@@ -46,6 +46,9 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
         checkpoint: A file with the state_dict to use instead of the module's own weights.
         example: Windows (N, T, F) to trace with, T at least 2; only their shape counts.
 
+    Warns:
+        UserWarning: The module reads time first.
+
     Raises:
         TypeError: Something that is no module.
         ValueError: An example of another shape.
@@ -66,13 +69,25 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
         except ValueError as error:
             raise UnsupportedError(f"{type(module).__name__}: {error}") from error
         check_answers(module, model, chain.axes, shape, time_major)
+    if time_major:
+        warnings.warn(
+            f"{type(module).__name__} reads its windows as (T, N, F), since its LSTM has batch_first=False; the Model "
+            "takes (N, T, F). If the module was fed (N, T, F) in training, it needs batch_first=True there",
+            stacklevel=3,
+        )
     return list(chain.layers)
 
 
 def _unwrap(module: Any) -> nn.Module:
     """The user's own module behind torch.compile and DataParallel."""
     if not isinstance(module, nn.Module):
-        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
+        hints = {
+            type: "; make an instance of the class, with its trained weights",
+            str: "; give the module, and the file as checkpoint=",
+            dict: "; give the module, and the state_dict's file as checkpoint=",
+        }
+        hint = next((text for kind, text in hints.items() if isinstance(module, kind)), "")
+        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}{hint}")
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return _unwrap(module.module)
     inner = getattr(module, "_orig_mod", None)
