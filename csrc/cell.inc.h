@@ -13,15 +13,18 @@ INLINE void cell(vec i, vec f, vec g, vec o, vec *c, vec *h) {
     *c = new_c;
 }
 
-/* One step of B blocks of units: the recurrent product from zero, plus what the input contributes, then the cell. */
-INLINE void step_blocks(const int B, const packed *r, size_t block, const float *gates, const float *h_old,
+/* One step of B blocks of units: the recurrent product from zero (with h_zero it is zero), plus what the input
+ * contributes, then the cell. */
+INLINE void step_blocks(const int B, const packed *r, size_t block, const float *gates, int h_zero, const float *h_old,
                         float *h_new, float *c, float *out) {
     vec acc[MAX_TILE];
     UNROLL
     for (int n = 0; n < B * 4; n++) {
         acc[n] = vec_set1(0.0f);
     }
-    tile(1, B, 4, r, block, h_old, 0, acc);
+    if (!h_zero) {
+        tile(1, B, 4, r, block, h_old, 0, acc);
+    }
     UNROLL
     for (int b = 0; b < B; b++) {
         const size_t unit = (block + (size_t)b) * VEC_LANES;
@@ -43,16 +46,17 @@ INLINE void step_blocks(const int B, const packed *r, size_t block, const float 
 
 /* A step takes B blocks at a time. Odd steps go downwards, so that the blocks used last, which the nearest cache still
  * holds, come first. */
-INLINE void run_steps(const int B, const packed *r, const float *gates, size_t gates_row, size_t rows, float *h[2],
-                      float *c, float *out, size_t out_row) {
+INLINE void run_steps(const int B, const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero,
+                      float *h[2], float *c, float *out, size_t out_row) {
     const size_t groups = r->blocks / (size_t)B;
     for (size_t t = 0; t < rows; t++) {
+        const int h_zero = from_zero && r->finite && t == 0;
         for (size_t n = 0; n < groups; n++) {
             const size_t group = t & 1 ? groups - 1 - n : n;
-            step_blocks(B, r, group * (size_t)B, gates, h[0], h[1], c, out);
+            step_blocks(B, r, group * (size_t)B, gates, h_zero, h[0], h[1], c, out);
         }
         for (size_t block = groups * (size_t)B; block < r->blocks; block++) {
-            step_blocks(1, r, block, gates, h[0], h[1], c, out);
+            step_blocks(1, r, block, gates, h_zero, h[0], h[1], c, out);
         }
         float *const newest = h[1];
         h[1] = h[0];
@@ -62,11 +66,11 @@ INLINE void run_steps(const int B, const packed *r, const float *gates, size_t g
     }
 }
 
-static void lstm(const packed *r, const float *gates, size_t gates_row, size_t rows, float *h[2], float *c, float *out,
-                 size_t out_row) {
+static void lstm(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
+                 float *c, float *out, size_t out_row) {
     if (r->in_pairs) {
-        run_steps(2, r, gates, gates_row, rows, h, c, out, out_row);
+        run_steps(2, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
     } else {
-        run_steps(1, r, gates, gates_row, rows, h, c, out, out_row);
+        run_steps(1, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
     }
 }

@@ -18,6 +18,7 @@ typedef struct {
     float *weights; /* [block][k][gate][lane] */
     float *bias;    /* [block][gate][lane] */
     int in_pairs;   /* a recurrent step takes two blocks at once, else one */
+    int finite;     /* no weight is NaN or infinite, so that zeros times weights sum to zero */
 } packed;
 
 typedef struct {
@@ -29,9 +30,10 @@ typedef struct {
 
     /* `rows` LSTM steps. gates (rows, [block][gate][lane]) is what `project` made of the input. State h stands in
      * h[0], (blocks*lanes,); after each step the two pointers of h change places, so that h[0] is the newest.
-     * c (blocks*lanes,) is updated. Each step's h is copied to a row of `out` unless it is NULL. */
-    void (*lstm)(const packed *r, const float *gates, size_t gates_row, size_t rows, float *h[2], float *c, float *out,
-                 size_t out_row);
+     * c (blocks*lanes,) is updated. Each step's h is copied to a row of `out` unless it is NULL. With from_zero the
+     * first h is known to be all zeros, and its product is not computed where it must be zero too. */
+    void (*lstm)(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
+                 float *c, float *out, size_t out_row);
 
     /* In place over x; n is a multiple of ROW. */
     void (*activate)(lstmcore_activation kind, float alpha, float *x, size_t n);

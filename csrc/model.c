@@ -1,6 +1,7 @@
 /* Build a model: check that layers fit, pack their weights for the kernel. */
 #include "model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,10 @@ static int pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inpu
     w->bias = lstmcore_floats_new(blocks * gates * lanes);
     if (w->weights == NULL || w->bias == NULL) {
         return LSTMCORE_NO_MEMORY;
+    }
+    w->finite = 1;
+    for (size_t n = 0; n < gates * units * inputs; n++) {
+        w->finite &= isfinite(matrix[n]) != 0;
     }
     for (size_t g = 0; g < gates; g++) {
         for (size_t u = 0; u < units; u++) {

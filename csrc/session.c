@@ -24,6 +24,7 @@ struct lstmcore_session {
     float *gates;     /* (CHUNK, gates_row) */
     float *flat;      /* (steps*in,) of a Flatten */
     size_t flat_used;
+    int from_zero;        /* no step has been taken since all states were set to zero */
     state *states;        /* one for each op; empty where it is no LSTM */
     const float *bound_x; /* what lstmcore_bind was given */
     size_t bound_steps;
@@ -103,6 +104,7 @@ static void set_state(float *to, const float *from, size_t units) {
 
 static void begin(lstmcore_session *s, const float *h0, const float *c0) {
     s->flat_used = 0;
+    s->from_zero = h0 == NULL;
     for (size_t n = 0; n < s->model->n_ops; n++) {
         const op *o = &s->model->ops[n];
         if (o->kind == OP_LSTM) {
@@ -160,7 +162,8 @@ static int apply(lstmcore_session *s, size_t n, stream *in, int last) {
         state *st = &s->states[n];
         float *out = other_rows(s, in);
         k->project(&o->weights, in->at, in->row, in->rows, s->gates, s->gates_row);
-        k->lstm(&o->recurrent, s->gates, s->gates_row, in->rows, st->h, st->c, o->all_steps ? out : NULL, s->row);
+        k->lstm(&o->recurrent, s->gates, s->gates_row, in->rows, s->from_zero, st->h, st->c, o->all_steps ? out : NULL,
+                s->row);
         if (!o->all_steps) {
             memcpy(out, st->h[0], round_up(o->out, ROW) * sizeof *out);
         }
@@ -225,6 +228,7 @@ static void run(lstmcore_session *s, const float *x, size_t steps, const float *
         for (size_t n = 0; goes_on && n < s->model->n_ops; n++) {
             goes_on = apply(s, n, &in, t + rows == steps);
         }
+        s->from_zero = 0;
         if (goes_on) {
             put(y, &in);
             y += in.rows * in.width;

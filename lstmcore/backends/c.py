@@ -117,9 +117,15 @@ class CRunner(Runner):
         return answers
 
     def run_window(self, window: Array) -> Array:
+        self._session().bind(window.shape, self._answer_shape(len(window)))
+        answer = self.run_again(window)
+        assert answer is not None, "the shape was bound just now"
+        return answer
+
+    def run_again(self, window: Array) -> Array | None:
         session = self._session()
         if session.shape != window.shape:
-            session.bind(window.shape, self._answer_shape(len(window)))
+            return None
         session.x[...] = window
         run_bound(session.handle)
         return session.answer()
@@ -151,7 +157,9 @@ class Session:
         self.shape: tuple[int, ...] = ()
 
     def bind(self, shape: tuple[int, ...], answer: tuple[int, ...]) -> None:
-        """Make room for windows of `shape`, and tell the core where it is."""
+        """Make room for windows of `shape` where it is not there yet, and tell the core where it is."""
+        if shape == self.shape:
+            return
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
         _check(lib.lstmcore_bind(self.handle, _floats(x), len(x), _floats(y)), "bind")
         self.x, self.shape = x, shape
