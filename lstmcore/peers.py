@@ -7,6 +7,7 @@ before.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import importlib.util
 import io
@@ -29,15 +30,15 @@ PACKAGES = {
 NAMES = tuple(PACKAGES)
 
 
-class Peer:
+class Peer(abc.ABC):
     """One library with one setting."""
 
     label: str
     settings: str
 
+    @abc.abstractmethod
     def __call__(self, window: Array) -> Any:
         """The answer to one window (T, F) float32."""
-        raise NotImplementedError
 
     def ready(self) -> contextlib.AbstractContextManager[Any]:
         """What must hold around a burst of calls, and need not be paid for in each."""

@@ -84,7 +84,7 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
     return y
 
 
-def scale(x: Array, mean: Array, scale: Array) -> Array:
+def standardize(x: Array, mean: Array, scale: Array) -> Array:
     """(x - mean) / scale, each feature: (..., F) -> (..., F). scikit-learn's StandardScaler."""
     y: Array = (x - mean) / scale
     return y

@@ -12,24 +12,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import split
+import store
+from auc import auc
+from bars import Bars, load
+from features import FEATURES, trade_features
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from indicators import Indicators, indicators
+from labels import labels
+from samples import make_samples
+from trades import MAX_BARS, Trade, find_trades, follow
 
 import lstmcore
 from lstmcore.layers import Array, Scaler
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "exit_management"
-sys.path.insert(0, str(EXAMPLE))
 
-import split  # noqa: E402
-import store  # noqa: E402
-from auc import auc  # noqa: E402
-from bars import Bars, load  # noqa: E402
-from features import FEATURES, trade_features  # noqa: E402
-from indicators import Indicators, indicators  # noqa: E402
-from labels import labels  # noqa: E402
-from samples import make_samples  # noqa: E402
-from trades import MAX_BARS, Trade, find_trades, follow  # noqa: E402
 
 COMMON = settings(max_examples=40, deadline=None)
 ROWS = 420

@@ -81,7 +81,7 @@ def train(epochs: int) -> tuple[Quant, tuple[np.ndarray, np.ndarray]]:
         for batch in torch.split(torch.randperm(len(x))[: len(x) // BATCH * BATCH], BATCH):
             loss = nn.functional.binary_cross_entropy(module(x[batch]), y[batch])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
             schedule.step()
             total += loss.item()

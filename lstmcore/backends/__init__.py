@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import importlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,13 +17,14 @@ from lstmcore.layers import Array, Layer, Shape
 NAMES = ("c", "numba", "numpy")
 
 
-class Runner:
+class Runner(abc.ABC):
     """A model made ready to run by one backend. Several threads may call one Runner at once."""
 
     backend: str
     kernel: str | None = None
     dtype: np.dtype[Any] = np.dtype(np.float32)  # what `run` takes and returns
 
+    @abc.abstractmethod
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
         """Answer every window.
 
@@ -30,7 +32,6 @@ class Runner:
         (N, S) in `dtype`, the layers' states one behind the other, or None for zeros.
         Returns (N, *output) in `dtype`.
         """
-        raise NotImplementedError
 
     def run_window(self, window: Array) -> Array:
         """Answer one window (T, F) in `dtype`, C-contiguous, from a zero state: (*output,)."""

@@ -108,7 +108,7 @@ def _gelu(layer: GELU, x: Array) -> Array:
 EQUATIONS: dict[type[Layer], Callable[[Any, Array], Array]] = {
     Linear: _linear,
     BatchNorm1d: _batch_norm,
-    Scaler: lambda layer, x: reference.scale(x, layer.weights["mean"], layer.weights["scale"]),
+    Scaler: lambda layer, x: reference.standardize(x, layer.weights["mean"], layer.weights["scale"]),
     Dropout: lambda layer, x: x,
     ReLU: lambda layer, x: reference.relu(x),
     LeakyReLU: lambda layer, x: reference.leaky_relu(x, layer.negative_slope),

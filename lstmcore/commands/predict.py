@@ -12,6 +12,7 @@ import argparse
 import csv
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -106,10 +107,10 @@ def _write(path: str, header: list[str], table: Array) -> None:
         _write_csv(file, header, table)
 
 
-def _write_csv(file: object, header: list[str], table: Array) -> None:
+def _write_csv(file: TextIO, header: list[str], table: Array) -> None:
     """Answers with 9 significant digits, which name every float32."""
     count = index_columns(header)
-    writer = csv.writer(file, lineterminator="\n")  # type: ignore[arg-type]
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for row in table.tolist():
         writer.writerow([*(f"{x:.0f}" for x in row[:count]), *(f"{x:.9g}" for x in row[count:])])

@@ -61,7 +61,7 @@ class _LSTM(nn.LSTM):
         super().__init__(layer.input_size, layer.hidden_size, layer.num_layers, layer.bias, batch_first=True)
         self.return_sequences = layer.return_sequences
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # one tensor, not torch's pair
         steps, _ = super().forward(x)
         return steps if self.return_sequences else steps[:, -1]
 
