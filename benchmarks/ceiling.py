@@ -3,7 +3,8 @@
     python benchmarks/ceiling.py [--json FILE]
 
 For each shape the larger of two floors, loading the recurrent weights step after step and doing the multiply-adds,
-is what no order of work can go below as long as the weights do not stay in the first-level cache.
+is what no order of work can go below as long as the weights do not stay in the first-level cache. How much is won if
+part of them does is measured for hidden size 64.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def main() -> None:
             floor = max(shape["stream_us"], shape["fma_us"])
             times = [f"{shape[key]:.1f}" for key in ("stream_us", "fma_us", "run_min_us", "run_p50_us")]
             rows.append([shape["name"], *times, f"{shape['run_p50_us'] / floor:.2f}"])
+        parted = result["parted_us"]
+        print(f"hidden 64, 49 steps, three eighths of the weights kept in the first-level cache: {parted:.1f} µs to load")
         table(["shape", ">load weights µs", ">multiply-adds µs", ">run min µs", ">run p50 µs", ">p50 / floor"], rows)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
