@@ -1,9 +1,11 @@
-/* The error of exp, tanh and sigmoid against float64 over every float32 value. Takes some minutes.
+/* The error of exp, tanh and sigmoid against float64 over every float32 value. benchmarks/accuracy.py builds and runs
+ * it.
  *
- *     cmake -S . -B build/sweep -DLSTMCORE_BENCHMARKS=ON && cmake --build build/sweep && build/sweep/activation_sweep
+ *     activation_sweep FUNCTION KERNEL     a kernel's function
+ *     activation_sweep FUNCTION -          whatever comes in: the results for all bit patterns from 0 to 2^32 - 1
  *
- * An ulp is the distance of the floats next to the exact result. Exact results below 2^-126, which count as zero here,
- * are held against zero apart from the rest: no result may be larger than 2^-126 there.
+ * Prints a line of JSON. An ulp is the distance of the floats next to the exact result. Exact results below 2^-126,
+ * which count as zero here, are held against zero apart from the rest: no result may be larger than 2^-126 there.
  */
 #include <math.h>
 #include <stdint.h>
@@ -48,20 +50,32 @@ static double ulp(double exact) {
     return ldexp(1.0, exponent - 24);
 }
 
+/* The next BATCH results, of the kernel `k` or, where that is NULL, from the standard input. */
+static int results(const kernel *k, size_t f, const float *x, float *y) {
+    if (k == NULL) {
+        return fread(y, sizeof *y, BATCH, stdin) == BATCH;
+    }
+    memcpy(y, x, BATCH * sizeof *y);
+    const fp_mode callers = fp_mode_enter();
+    functions[f].run(k, y, BATCH);
+    fp_mode_leave(callers);
+    return 1;
+}
+
 static int sweep(const kernel *k, size_t f) {
     double worst = 0.0, sum = 0.0;
     float worst_at = 0.0f;
-    uint64_t counted = 0, above[4] = {0}, wrong = 0;
+    uint64_t counted = 0, above = 0, wrong = 0;
     static float x[BATCH], y[BATCH];
     for (uint64_t first = 0; first < (uint64_t)1 << 32; first += BATCH) {
         for (uint32_t n = 0; n < BATCH; n++) {
             const uint32_t bits = (uint32_t)first + n;
             memcpy(&x[n], &bits, sizeof bits);
         }
-        memcpy(y, x, sizeof y);
-        const fp_mode callers = fp_mode_enter();
-        functions[f].run(k, y, BATCH);
-        fp_mode_leave(callers);
+        if (!results(k, f, x, y)) {
+            fprintf(stderr, "the results end at pattern %llu\n", (unsigned long long)first);
+            return 2;
+        }
         for (uint32_t n = 0; n < BATCH; n++) {
             if (x[n] != x[n]) {
                 wrong += y[n] == y[n];
@@ -74,41 +88,40 @@ static int sweep(const kernel *k, size_t f) {
             const double in = fabsf(x[n]) < 0x1p-126f ? copysign(0.0, x[n]) : x[n];
             const double exact = functions[f].exact(in);
             if (fabs(exact) < 0x1p-126) {
-                wrong += fabsf(y[n]) > 0x1p-126f || (signbit(exact) != 0) != (signbit(y[n]) != 0);
+                wrong += !(fabsf(y[n]) <= 0x1p-126f) || (signbit(exact) != 0) != (signbit(y[n]) != 0);
                 continue;
             }
             const double error = fabs((double)y[n] - exact) / ulp(exact);
             sum += error;
             counted++;
-            for (int a = 0; a < 4; a++) {
-                above[a] += error > 0.5 * (a + 1);
-            }
+            above += error > 1.0;
             if (!(error <= worst)) {
                 worst = error;
                 worst_at = x[n];
             }
         }
     }
-    printf("%-8s %-8s max %.3f ulp at %-14.9g mean %.3f   above 0.5: %.2f%%  1.0: %.3f%%  1.5: %.4f%%  2.0: %.4f%%   "
-           "wrong: %llu\n",
-           k->name, functions[f].name, worst, (double)worst_at, sum / (double)counted,
-           100.0 * (double)above[0] / (double)counted, 100.0 * (double)above[1] / (double)counted,
-           100.0 * (double)above[2] / (double)counted, 100.0 * (double)above[3] / (double)counted,
+    printf("{\"function\": \"%s\", \"max_ulp\": %.3f, \"at\": %.9g, \"mean_ulp\": %.3f, \"percent_above_1\": %.3f, "
+           "\"wrong\": %llu}\n",
+           functions[f].name, worst, (double)worst_at, sum / (double)counted, 100.0 * (double)above / (double)counted,
            (unsigned long long)wrong);
-    fflush(stdout);
-    return wrong != 0;
+    return 0;
 }
 
 int main(int argc, char **argv) {
-    const kernel *k;
-    const int code = lstmcore_select_kernel(argc > 1 ? argv[1] : NULL, &k);
-    if (code != LSTMCORE_OK) {
-        fprintf(stderr, "%s\n", lstmcore_error(code));
+    size_t f = 0;
+    while (argc == 3 && f < sizeof functions / sizeof *functions && strcmp(argv[1], functions[f].name) != 0) {
+        f++;
+    }
+    if (argc != 3 || f == sizeof functions / sizeof *functions) {
+        fprintf(stderr, "usage: activation_sweep exp|tanh|sigmoid KERNEL|-\n");
         return 2;
     }
-    int failed = 0;
-    for (size_t f = 0; f < sizeof functions / sizeof *functions; f++) {
-        failed |= sweep(k, f);
+    const kernel *k = NULL;
+    const int code = strcmp(argv[2], "-") == 0 ? LSTMCORE_OK : lstmcore_select_kernel(argv[2], &k);
+    if (code != LSTMCORE_OK) {
+        fprintf(stderr, "%s: %s\n", argv[2], lstmcore_error(code));
+        return 2;
     }
-    return failed;
+    return sweep(k, f);
 }
