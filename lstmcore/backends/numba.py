@@ -1,128 +1,174 @@
-"""The numba backend: the LSTM as compiled loops, for machines without the C core. Computes in float32.
+"""The numba backend: kernels that numba compiles here, for machines without a C compiler. Computes in float32.
 
-The loops keep the reference's order. Compiled code is cached on disk, beside this file or where NUMBA_CACHE_DIR says.
-The head's few products and activations go through the reference.
+Weights are packed as in the C core. For every thread, and the length of its windows, a program says which operation of
+`numba_kernels.py` reads what and writes where in the thread's memory.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from lstmcore.backends import Runner
-from lstmcore.backends.numpy import EQUATIONS
+from lstmcore.backends import numba_kernels as kernels
+from lstmcore.backends.numba_kernels import LANES, TILE
+from lstmcore.backends.numba_packing import Operation, Packed, aligned, round_up
 from lstmcore.folding import fold
-from lstmcore.layers import LSTM, Array, Layer, Shape
-
-ONE = np.float32(1)
+from lstmcore.layers import Array, Layer, Shape
 
 
-class Packed(NamedTuple):
-    """One layer's weights turned so that the loops run along memory: a row an input, a column a gate's unit."""
-
-    weight_ih: Array  # (I, 4*H)
-    weight_hh: Array  # (H, 4*H)
-    bias: Array  # (4*H,)
-
-
-@nb.njit("float32(float32)", cache=True, inline="always")
-def _sigmoid(x: np.float32) -> np.float32:
-    return ONE / (ONE + np.float32(math.exp(-x)))
-
-
-# `contract` lets a multiply and an add become one instruction; no other liberty is taken with the arithmetic.
-@nb.njit(
-    "void(float32[::1], float32[:, ::1], float32[::1])",
-    cache=True,
-    fastmath={"contract"},
-    error_model="numpy",
-)
-def _add_product(x: Array, weight: Array, out: Array) -> None:
-    """out += x·weight: (K,), (K, N), (N,). Four inputs at a time, so that `out` is read and written less often."""
-    inputs = len(x)
-    whole = inputs - inputs % 4
-    for k in range(0, whole, 4):
-        x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
-        w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-        for n in range(len(out)):
-            out[n] = out[n] + x0 * w0[n] + x1 * w1[n] + x2 * w2[n] + x3 * w3[n]
-    for k in range(whole, inputs):
-        for n in range(len(out)):
-            out[n] += x[k] * weight[k, n]
+@functools.cache
+def compiled() -> Callable[[Array, Array, Array], None]:
+    """`run` of the kernels for this processor, loaded from numba's cache or compiled. Nothing else is ever compiled."""
+    run = kernels.run
+    try:
+        run.enable_caching()
+    except RuntimeError as error:
+        hint = "every process compiles the numba backend anew; NUMBA_CACHE_DIR names a folder that can be written"
+        warnings.warn(f"{hint}: {error}", RuntimeWarning, stacklevel=2)
+    run.compile("void(int64[:, ::1], float32[::1], float32[::1])")
+    run.disable_compile()
+    return run
 
 
-@nb.njit(
-    "void(float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[::1], float32[::1], float32[:,::1])",
-    cache=True,
-    error_model="numpy",
-)
-def _lstm_sequence(x: Array, weight_ih: Array, weight_hh: Array, bias: Array, h: Array, c: Array, steps: Array) -> None:
-    """One layer over (T, I): every step's h into `steps` (T, H); h and c (H,) are updated in place."""
-    hidden = len(h)
-    from_input, from_hidden = np.empty_like(bias), np.empty_like(bias)
-    for t in range(len(x)):
-        from_input[:] = bias
-        _add_product(x[t], weight_ih, from_input)
-        from_hidden[:] = 0
-        _add_product(h, weight_hh, from_hidden)
-        for n in range(hidden):
-            i = _sigmoid(from_input[n] + from_hidden[n])
-            f = _sigmoid(from_input[hidden + n] + from_hidden[hidden + n])
-            g = math.tanh(from_input[2 * hidden + n] + from_hidden[2 * hidden + n])
-            o = _sigmoid(from_input[3 * hidden + n] + from_hidden[3 * hidden + n])
-            c[n] = f * c[n] + i * g
-            h[n] = o * math.tanh(c[n])
-        steps[t] = h
+def origin() -> str:
+    """Where the code that `compiled` gave came from."""
+    stats = kernels.run.stats
+    if stats.cache_hits:
+        return f"loaded from {stats.cache_path}"
+    return f"compiled and kept in {stats.cache_path}" if stats.cache_path else "compiled, and not kept"
 
 
-def compile_model(layers: Sequence[Layer], output: Shape, kernel: str | None) -> Runner:
+def compile_model(layers: Sequence[Layer], features: int, output: Shape, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
-    return NumbaRunner(layers)
+    return NumbaRunner(layers, output)
 
 
 class NumbaRunner(Runner):
-    """LSTM layers through the loops above, the rest through the reference, one window after the other."""
+    """A model's packed weights, and a session for each thread that runs it."""
 
     backend = "numba"
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = fold(layers)
-        self.packed = {layer.name: _pack(layer) for layer in self.layers if isinstance(layer, LSTM)}
+    def __init__(self, layers: Sequence[Layer], output: Shape) -> None:
+        self._run = compiled()
+        self._model = Packed(fold(layers))
+        self._output = output
+        self._local = threading.local()
 
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
-        none = [None] * len(windows)
-        rows = zip(windows, none if h is None else h, none if c is None else c, strict=True)
-        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            return np.stack([self._run_window(np.array(x, order="C"), h_n, c_n) for x, h_n, c_n in rows])
+        session = self._session(windows.shape[1:])
+        answers = np.empty((len(windows), *session.y.shape), np.float32)
+        try:
+            for n, window in enumerate(windows):
+                if h is not None and c is not None:
+                    session.start(h[n], c[n])
+                session.x[...] = window
+                self._run(*session.arguments)
+                answers[n] = session.y
+        finally:  # the next window begins at zero, whatever happened here
+            if h is not None:
+                session.start(np.zeros_like(h[0]), np.zeros_like(h[0]))
+        return answers
 
-    def _run_window(self, x: Array, h: Array | None, c: Array | None) -> Array:
+    def run_window(self, window: Array) -> Array:
+        self._session(window.shape)
+        answer = self.run_again(window)
+        assert answer is not None, "the thread has a session for this shape now"
+        return answer
+
+    def run_again(self, window: Array) -> Array | None:
+        session: Session | None = getattr(self._local, "session", None)
+        if session is None or session.shape != window.shape:
+            return None
+        session.x[...] = window
+        self._run(*session.arguments)
+        return session.answer()
+
+    def _session(self, shape: tuple[int, ...]) -> Session:
+        session: Session | None = getattr(self._local, "session", None)
+        if session is None or session.shape != shape:
+            answer = tuple(n if isinstance(n, int) else shape[0] for n in self._output)
+            session = self._local.session = Session(self._model, shape, answer)
+        return session
+
+
+class Rows(NamedTuple):
+    """A matrix in a thread's memory; rows of `width` numbers begin every `stride` floats."""
+
+    at: int
+    rows: int
+    width: int
+    stride: int
+
+    def of(self, memory: Array) -> Array:
+        """(rows, width)"""
+        whole = memory[self.at : self.at + self.rows * self.stride].reshape(self.rows, self.stride)
+        return whole[:, : self.width]
+
+
+class Session:
+    """A thread's memory for windows of one shape, and the program that works on it."""
+
+    def __init__(self, model: Packed, shape: tuple[int, ...], answer: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._size = 0
+        self._states: list[tuple[Rows, Rows]] = []
+        steps, features = shape
+        any_stride = model.operations[0].kind in (kernels.LSTM, kernels.LINEAR, kernels.COPY)
+        stride = features if any_stride else round_up(features, LANES)
+        x = rows = Rows(self._room(steps * stride), steps, features, stride)
+        self._gates = self._room(kernels.CHUNK * TILE * max(operation.blocks for operation in model.operations))
+        program = np.zeros((len(model.operations), len(kernels.FIELDS)), np.int64)
+        for fields, operation in zip(program, model.operations, strict=True):
+            rows = self._place(fields, operation, rows)
+        self._memory = aligned(self._size)
+        self.arguments = program, model.weights, self._memory
+        self.x = x.of(self._memory)
+        self.y = rows.of(self._memory).reshape(answer)
+        #: The answer as the caller's own: an array, or for the shape () a number.
+        self.answer: Callable[[], Array] = self.y.copy if answer else functools.partial(self.y.__getitem__, ())
+
+    def start(self, h: Array, c: Array) -> None:
+        """Set the initial states, each (S,). They stay until they are set again."""
         at = 0
-        for layer in self.layers:
-            if not isinstance(layer, LSTM):
-                x = EQUATIONS[type(layer)](layer, np.ascontiguousarray(x))
-                continue
-            size = layer.hidden_size
-            for packed in self.packed[layer.name]:
-                h_l, c_l = (np.zeros(size, np.float32) if s is None else s[at : at + size].copy() for s in (h, c))
-                steps = np.empty((len(x), size), np.float32)
-                _lstm_sequence(x, *packed, h_l, c_l, steps)
-                x = steps
-                at += size
-            x = x if layer.return_sequences else x[-1]
-        return x
+        for h_0, c_0 in self._states:
+            h_0.of(self._memory)[0] = h[at : at + h_0.width]
+            c_0.of(self._memory)[0] = c[at : at + c_0.width]
+            at += h_0.width
 
+    def _room(self, size: int) -> int:
+        at = self._size
+        self._size += round_up(size, LANES)
+        return at
 
-def _pack(layer: LSTM) -> list[Packed]:
-    w = layer.weights
-    return [
-        Packed(
-            np.array(w[f"weight_ih_l{k}"].T, order="C"),
-            np.array(w[f"weight_hh_l{k}"].T, order="C"),
-            np.array(w[f"bias_ih_l{k}"]),
-        )
-        for k in range(layer.num_layers)
-    ]
+    def _place(self, fields: Array, operation: Operation, x: Rows) -> Rows:
+        """Fill in one row of the program. Returns the rows that the operation leaves."""
+        kind, units, blocks, weight, recurrent, all_steps = operation
+        y, cell = x, 0
+        if kind == kernels.LSTM:
+            stride = blocks * LANES
+            cell = self._room(2 * stride)
+            y = Rows(self._room((1 + x.rows) * stride), 1 + x.rows, units, stride)
+            self._states.append((y, Rows(cell + stride, 1, units, stride)))
+        elif kind == kernels.LINEAR:
+            stride = blocks * TILE
+            y = Rows(self._room(x.rows * stride), x.rows, units, stride)
+        elif kind == kernels.COPY:
+            size = x.rows * x.width
+            y = Rows(self._room(size), 1, size, round_up(size, LANES))
+        values = {
+            kernels.KIND: kind, kernels.ROWS: x.rows, kernels.INPUTS: x.width, kernels.UNITS: units,
+            kernels.BLOCKS: blocks, kernels.X: x.at, kernels.X_ROW: x.stride, kernels.Y: y.at, kernels.Y_ROW: y.stride,
+            kernels.WEIGHT: weight, kernels.RECURRENT: recurrent, kernels.GATES: self._gates, kernels.C: cell,
+        }  # fmt: skip
+        for field, value in values.items():
+            fields[field] = value
+        if kind != kernels.LSTM:
+            return y
+        first = 1 if all_steps else x.rows
+        return Rows(y.at + first * y.stride, y.rows - first, units, y.stride)
