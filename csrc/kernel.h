@@ -28,12 +28,24 @@ typedef struct {
     /* out[row] = bias + in[row]·W, rows of [block][gate][lane]; in may have any row length and alignment. */
     void (*project)(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row);
 
+    /* R·h of one sequence, (blocks*lanes,) to [block][gate][lane], through the blocks upwards or downwards. */
+    void (*product)(const packed *r, const float *h, int down, float *out);
+
     /* `rows` LSTM steps. gates (rows, [block][gate][lane]) is what `project` made of the input. State h stands in
-     * h[0], (blocks*lanes,); after each step the two pointers of h change places, so that h[0] is the newest.
-     * c (blocks*lanes,) is updated. Each step's h is copied to a row of `out` unless it is NULL. With from_zero the
-     * first h is known to be all zeros, and its product is not computed where it must be zero too. */
+     * h[0], (blocks*lanes,), before and after; the two pointers of h may change places. c (blocks*lanes,) is updated.
+     * Each step's h goes to a row of `out` unless it is NULL. With from_zero the first h is known to be all zeros, and
+     * its product is not computed where it must be zero too. */
     void (*lstm)(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
                  float *c, float *out, size_t out_row);
+
+    /* One LSTM step of each of `rows` sequences: state h_old -> h_new and c, each (rows, row) with row a multiple of
+     * the lanes; gates_row may be 0, where all of them see the same input. */
+    void (*step)(const packed *r, const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new,
+                 float *c, size_t row);
+
+    /* The same where the recurrent product, rows of [block][gate][lane], has been formed before. */
+    void (*finish)(size_t blocks, const float *gates, size_t gates_row, const float *products, size_t products_row,
+                   size_t rows, float *h, float *c, size_t row);
 
     /* In place over x; n is a multiple of ROW. */
     void (*activate)(lstmcore_activation kind, float alpha, float *x, size_t n);

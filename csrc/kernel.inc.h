@@ -1,5 +1,7 @@
 /* A kernel: the texts over whichever `vec` came before, and the table of what they offer. Everything is static, since
  * functions of one name compiled with other instructions would be merged by the linker. */
+#include <string.h>
+
 #include "kernel.h"
 
 #if defined(__FAST_MATH__) || (defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0)
@@ -23,7 +25,10 @@ const kernel TABLE(KERNEL_NAME) = {
     .name = TEXT(KERNEL_NAME),
     .lanes = VEC_LANES,
     .project = project,
+    .product = product,
     .lstm = lstm,
+    .step = step,
+    .finish = finish,
     .activate = activate,
     .affine = affine,
     .exponential = exponential,

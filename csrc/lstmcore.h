@@ -39,7 +39,8 @@ enum {
     LSTMCORE_BAD_ARGUMENT = 2,   /* a size out of range, or a layer that does not fit behind the last one */
     LSTMCORE_NO_SUCH_KERNEL = 3, /* a kernel name that is not in kernels.def */
     LSTMCORE_CANNOT_RUN = 4,     /* a kernel that this processor, operating system or build cannot run */
-    LSTMCORE_SEALED = 5          /* a layer added to a model that has a session */
+    LSTMCORE_SEALED = 5,         /* a layer added to a model that has a session */
+    LSTMCORE_BUSY = 6            /* a sliding that another thread is using at this moment; nothing was done */
 };
 
 /* What a code means, as a sentence without a full stop. */
@@ -47,6 +48,7 @@ const char *lstmcore_error(int code);
 
 typedef struct lstmcore_model lstmcore_model;
 typedef struct lstmcore_session lstmcore_session;
+typedef struct lstmcore_sliding lstmcore_sliding;
 
 typedef enum {
     LSTMCORE_RELU,
@@ -104,6 +106,54 @@ int lstmcore_run_bound(lstmcore_session *session);
 /* lstmcore_run for n windows, x (n, steps, input_size), h0 and c0 (n, states), y n answers one behind the other. */
 int lstmcore_run_many(lstmcore_session *session, const float *x, size_t n, size_t steps, const float *h0,
                       const float *c0, float *y);
+
+/* The answers to every window of a series: x (ticks, input_size), the windows `window` ticks long, the first at tick 0,
+ * each `stride` ticks after the one before, (ticks - window) / stride + 1 of them; y (windows, outputs). For models
+ * that slide. Allocates, and so may run out of memory. */
+int lstmcore_run_windows(lstmcore_session *session, const float *x, size_t ticks, size_t window, size_t stride,
+                         float *y);
+
+/* Ticks as they come. A sliding serves `streams` sequences of ticks, each with a state of its own; it belongs to one
+ * thread at a time, and the model must outlive it.
+ *
+ * With a `window` it answers, at every tick, the last `window` ticks from zero states, with the bits of lstmcore_run
+ * over them, after one step. For models that slide (1): those that answer from the last step of an LSTM.
+ *
+ * With a `window` of 0 the states are carried without an end, and the answer after n ticks has the bits of lstmcore_run
+ * over all n. For models with an LSTM and without a Flatten. */
+int lstmcore_model_slides(const lstmcore_model *model);
+int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, lstmcore_sliding **sliding);
+void lstmcore_sliding_free(lstmcore_sliding *sliding);
+
+/* A tick of each of n streams, in this order where one occurs twice: x (n, input_size), y (n, outputs), NaN before the
+ * stream's `window`th tick. A step of each layer uses a product that was formed when the stream caught up. */
+int lstmcore_sliding_push(lstmcore_sliding *sliding, size_t n, const size_t *streams, const float *x, float *y);
+
+/* Fix x and y, which must outlive their use; then push ticks of stream 0. */
+int lstmcore_sliding_bind(lstmcore_sliding *sliding, const float *x, float *y);
+int lstmcore_sliding_push_bound(lstmcore_sliding *sliding);
+
+/* Let the windows still in flight take the last tick's step, and form the products that the next one will use. The next
+ * push does so first where nobody else has. */
+int lstmcore_sliding_catch_up(lstmcore_sliding *sliding);
+
+/* A thread that catches up after every push, until it is stopped or the sliding is freed. With `spins` it waits busily,
+ * else it sleeps, and to wake it is a system call in every push. `cpu` is where it must run, -1 anywhere.
+ * LSTMCORE_CANNOT_RUN where a thread cannot be tied to a processor, LSTMCORE_BAD_ARGUMENT where there is none such. */
+int lstmcore_sliding_start_helper(lstmcore_sliding *sliding, int spins, int cpu);
+void lstmcore_sliding_stop_helper(lstmcore_sliding *sliding);
+
+/* Begin a stream again. */
+int lstmcore_sliding_reset(lstmcore_sliding *sliding, size_t stream);
+
+/* How many ticks of a stream have come. */
+size_t lstmcore_sliding_ticks(const lstmcore_sliding *sliding, size_t stream);
+
+/* A stream's state: how many ticks have come, and lstmcore_sliding_state_size() floats,
+ * [layer][h, c][window in flight, the oldest first][unit]; there is one state where the window is 0. */
+size_t lstmcore_sliding_state_size(const lstmcore_sliding *sliding);
+int lstmcore_sliding_get_state(lstmcore_sliding *sliding, size_t stream, float *state, size_t *ticks);
+int lstmcore_sliding_set_state(lstmcore_sliding *sliding, size_t stream, const float *state, size_t ticks);
 
 #ifdef __cplusplus
 }

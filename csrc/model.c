@@ -19,8 +19,9 @@ const char *lstmcore_error(int code) {
         [LSTMCORE_NO_SUCH_KERNEL] = "no kernel of that name",
         [LSTMCORE_CANNOT_RUN] = "this processor, operating system or build cannot run that kernel",
         [LSTMCORE_SEALED] = "the model has a session already",
+        [LSTMCORE_BUSY] = "another thread is using it at this moment",
     };
-    return code >= 0 && code <= LSTMCORE_SEALED ? texts[code] : "unknown error";
+    return code >= 0 && code <= LSTMCORE_BUSY ? texts[code] : "unknown error";
 }
 
 float *lstmcore_floats_new(size_t n) {

@@ -89,6 +89,14 @@ static void project(const packed *w, const float *in, size_t in_row, size_t rows
     }
 }
 
+/* The recurrent product of one sequence. A caller who changes the direction from step to step begins with the weights
+ * that the nearest cache still holds. */
+static void product(const packed *r, const float *h, int down, float *out) {
+    for (size_t n = 0; n < r->blocks; n++) {
+        project_tile(1, 1, 4, r, down ? r->blocks - 1 - n : n, h, 0, out, 0);
+    }
+}
+
 static void affine(const float *scale, const float *shift, float *x, size_t n) {
     for (size_t k = 0; k < n; k += VEC_LANES) {
         vec_store(x + k, vec_fma(vec_load(x + k), vec_load(scale + k), vec_load(shift + k)));

@@ -10,15 +10,19 @@ from lstmcore.errors import BackendError, LstmcoreError, ModelFormatError, Unsup
 from lstmcore.formats import from_torch, load
 from lstmcore.info import info
 from lstmcore.model import Model
+from lstmcore.pool import SlidingPool
+from lstmcore.warmup import warmup
 
 __all__ = [
     "BackendError",
     "LstmcoreError",
     "Model",
     "ModelFormatError",
+    "SlidingPool",
     "UnsupportedError",
     "__version__",
     "from_torch",
     "info",
     "load",
+    "warmup",
 ]

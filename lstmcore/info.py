@@ -19,30 +19,32 @@ PACKAGES = ("numpy", "cffi", "safetensors", "numba", "torch", "onnx", "onnxrunti
 def info() -> dict[str, Any]:
     """Version, processor, the C kernels that run here and the one chosen, backends, package versions.
 
-    Values are texts, lists and dictionaries of texts, or None, so that they can be written as JSON. Where
-    LSTMCORE_KERNEL asks for a kernel that cannot run, "kernel" is None and "problem" says why.
+    Values are texts, lists and dictionaries of texts, or None, so that they can be written as JSON. Where the C core is
+    not there, or LSTMCORE_KERNEL asks for a kernel that cannot run, "kernel" is None and "problem" says why.
 
     >>> import lstmcore
     >>> lstmcore.info()["kernels"][-1]
     'scalar'
     """
-    from lstmcore.backends import c
-
     kernel, problem = None, None
+    here, built = [], []
     try:
+        from lstmcore.backends import c
+
+        here, built = c.kernels_here(), c.kernels_built()
         kernel = c.default_kernel()
-    except BackendError as error:
+    except (ImportError, BackendError) as error:
         problem = str(error)
     return {
         "lstmcore": __version__,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processor": processor(),
-        "kernels": c.kernels_here(),
-        "kernels_built": c.kernels_built(),
+        "kernels": here,
+        "kernels_built": built,
         "kernel": kernel,
         "problem": problem,
-        "backends": ["c", *(["numba"] if importlib.util.find_spec("numba") else []), "numpy"],
+        "backends": [*(["c"] if built else []), *(["numba"] if importlib.util.find_spec("numba") else []), "numpy"],
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

@@ -183,7 +183,7 @@ class Softmax(Layer):
     """e^x / Σ e^x over the features."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        self._need(len(shape) > 0, shape, "a vector of features")
+        self._need(len(shape) > 0 and isinstance(shape[-1], int), shape, "a vector of features")
         return shape
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,11 @@ import numpy.typing as npt
 from lstmcore.backends import Runner, compile_model
 from lstmcore.inputs import State, as_states, as_windows
 from lstmcore.layers import KINDS, LSTM, Array, Flatten, Layer, Linear, Scaler, Shape, show
+
+if TYPE_CHECKING:
+    from lstmcore.streaming import SlidingWindow, Stateful
+
+ndarray = np.ndarray  # looked up once: an attribute takes time
 
 
 class Model:
@@ -41,10 +46,11 @@ class Model:
 
     __slots__ = (
         "__weakref__",
+        "_dtype",
         "_layers",
         "_requested",
+        "_run_again",
         "_runner",
-        "_tick_shape",
         "input_size",
         "output_shape",
         "steps",
@@ -53,6 +59,8 @@ class Model:
     _layers: tuple[Layer, ...]
     _requested: tuple[str, str | None]
     _runner: Runner
+    _dtype: np.dtype[Any]
+    _run_again: Callable[[Array], Array | None]
 
     #: Features per tick.
     input_size: int
@@ -65,11 +73,13 @@ class Model:
         layers = tuple(layers)
         shapes = check_layers(layers)
         fixed = {layer.steps for layer in layers if isinstance(layer, Flatten)}
-        runner = compile_model(layers, shapes[-1], backend, kernel)
+        runner = compile_model(layers, int(shapes[0][-1]), shapes[-1], backend, kernel)
         values = {
             "_layers": layers,
             "_requested": (backend, kernel),
             "_runner": runner,
+            "_dtype": runner.dtype,  # what `__call__` needs for a window like the last one, without a detour
+            "_run_again": runner.run_again,
             "input_size": shapes[0][-1],
             "output_shape": shapes[-1],
             "steps": fixed.pop() if fixed else None,
@@ -98,11 +108,11 @@ class Model:
 
         NaN and infinity propagate to the answer, as in torch.
         """
-        runner = self._runner
-        if state is None and type(window) is np.ndarray and window.dtype is runner.dtype:
-            answer = runner.run_again(window)
+        if state is None and type(window) is ndarray and window.dtype is self._dtype:
+            answer = self._run_again(window)
             if answer is not None:
                 return answer
+        runner = self._runner
         x = as_windows(window, runner.dtype, self.input_size, self.steps)
         if x.ndim == 2 and state is None:
             return runner.run_window(x)
@@ -145,6 +155,82 @@ class Model:
         return MappingProxyType(
             {f"{layer.name}.{key}": w for layer in self._layers for key, w in layer.weights.items()}
         )
+
+    def predict_windows(
+        self,
+        series: npt.ArrayLike,
+        window: int,
+        stride: int = 1,
+        *,
+        threads: int = 1,
+        out: Array | None = None,
+    ) -> Array:
+        """Answer every window of a series, with the bits that each window alone would give: (rows, F) -> (N, outputs).
+
+        Window n holds the rows n*stride, ..., n*stride + window - 1, as in `windows.windows`, and
+        N = (rows - window) // stride + 1. Many windows go in lockstep, which takes less time than one by one.
+
+        Args:
+            series: (rows, F), the oldest row first; also a memory map, which is read piece by piece.
+            window: T.
+            stride: Ticks from the start of one window to the start of the next.
+            threads: How many threads share the work; the answers do not depend on it.
+            out: An array, or a memory map, for the answers, of exactly their shape and dtype.
+
+        Raises:
+            ValueError: A series of another shape or too short, an argument out of range, or an `out` that does not fit.
+            TypeError: A series that does not hold numbers.
+        """
+        from lstmcore.series import predict_windows
+
+        return predict_windows(self, series, window, stride, threads=threads, out=out)
+
+    @property
+    def runner(self) -> Runner:
+        """The model as its backend runs it."""
+        return self._runner
+
+    def sliding(
+        self,
+        window: int,
+        *,
+        catch_up: str = "push",
+        spin: bool = False,
+        cpu: int | None = None,
+        on_nan: str = "propagate",
+    ) -> SlidingWindow:
+        """The answer to the last `window` ticks at every tick, from a zero state, with the bits of a whole window.
+
+        Args:
+            window: T, at least 1.
+            catch_up: "push": what is not urgent is done when the next push comes, or when `catch_up()` is called
+                before it. "thread": a native thread does it after every push.
+            spin: The thread waits busily for the next push; else it sleeps, and to wake it costs a system call.
+            cpu: The processor that the thread must run on; None: any.
+            on_nan: "propagate": a NaN tick makes the answers NaN while it is in the window. "raise": `push` refuses
+                NaN and infinity.
+
+        Raises:
+            ValueError: An argument out of its range, or a window that the model does not take.
+            BackendError: A `cpu` where threads cannot be tied to one.
+        """
+        from lstmcore.streaming import SlidingWindow
+
+        return SlidingWindow(self, window, catch_up=catch_up, spin=spin, cpu=cpu, on_nan=on_nan)
+
+    def stateful(self, *, on_nan: str = "propagate") -> Stateful:
+        """One sequence whose h and c are carried from tick to tick without an end.
+
+        Args:
+            on_nan: "propagate": after a NaN tick every answer is NaN, until `reset`. "raise": `push` refuses NaN and
+                infinity.
+
+        Raises:
+            ValueError: A model that takes windows of one length only.
+        """
+        from lstmcore.streaming import Stateful
+
+        return Stateful(self, on_nan)
 
     def with_backend(self, backend: str, kernel: str | None = None) -> Model:
         """The same layers run by another backend or kernel."""

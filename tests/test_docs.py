@@ -30,6 +30,7 @@ NEEDED = {  # what is imported by blocks, by the page's name
     "quickstart.md": ("torch",),
     "formats.md": ("torch", "onnx"),
     "cli.md": ("onnx", "onnxruntime"),
+    "numba.md": ("numba",),
 }
 
 BLOCK = re.compile(r"^<!-- (run|prints)(?: (\w+))? -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -184,12 +184,27 @@ def test_a_fixed_length_is_enforced() -> None:
         ),
         ([*small(), L.Squeeze("squeeze")], "squeeze (Squeeze): expected one feature"),
         ([small()[0], small()[2].map_weights(lambda w: w.astype("f8"))], "several dtypes"),
+        (
+            [small()[0].replace(return_sequences=True), make(L.Linear, "fc", np.random.default_rng(0), in_features=6,
+             out_features=1), L.Squeeze("one"), L.Softmax("softmax")],
+            "softmax (Softmax): expected a vector of features, but what comes in is (T,)",
+        ),
         ([*small(), make(L.Scaler, "late", np.random.default_rng(0), num_features=2)], "a Scaler stands first"),
     ],
 )  # fmt: skip
 def test_layers_that_do_not_make_a_model(layers: list[L.Layer], text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(text)):
         lstmcore.Model(layers)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_tick_is_as_wide_as_the_first_layer_says(backend: str) -> None:
+    """Behind a Flatten, a Linear's inputs are no tick's features."""
+    rng = np.random.default_rng(8)
+    flat = [L.Flatten("flat", 7), make(L.Linear, "fc", rng, in_features=21, out_features=2)]
+    window = normal(rng, 7, 3)
+    answers = [lstmcore.Model(flat, backend=name)(window) for name in (backend, "numpy")]
+    np.testing.assert_allclose(answers[0], answers[1], atol=FLOAT32)
 
 
 def test_layers_check_their_weights() -> None:

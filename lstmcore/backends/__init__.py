@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.backends.streams import ReferenceSteps, Slider, WholeWindows, answer_shape
 from lstmcore.errors import BackendError
-from lstmcore.layers import Array, Layer, Shape
+from lstmcore.layers import LSTM, Array, Layer, Shape
+
+WINDOWS_AT_ONCE = 256  # that are copied out of a series
 
 #: In the order in which "auto" takes them.
 NAMES = ("c", "numba", "numpy")
@@ -23,6 +26,7 @@ class Runner(abc.ABC):
     backend: str
     kernel: str | None = None
     dtype: np.dtype[Any] = np.dtype(np.float32)  # what `run` takes and returns
+    given: tuple[Sequence[Layer], Shape, int]  # the layers, the answer's shape, the features of a tick
 
     @abc.abstractmethod
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
@@ -45,6 +49,24 @@ class Runner(abc.ABC):
         """
         return None
 
+    def slider(self, window: int | None, streams: int) -> Slider:
+        """Sequences of which every window of `window` ticks is answered; None: their states are carried on."""
+        layers, output, features = self.given
+        answer = answer_shape(output, window)
+        if window is None and any(isinstance(layer, LSTM) for layer in layers):
+            return ReferenceSteps(layers, answer, features, self.dtype, streams)
+        return WholeWindows(self, answer, features, window or 1, streams)
+
+    def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
+        """Answer every window of a series (rows, F) in `dtype`, C-contiguous, in `answers` (N, *output)."""
+        views = np.lib.stride_tricks.sliding_window_view(series, window, axis=0)[::stride].transpose(0, 2, 1)
+        for n in range(0, len(views), WINDOWS_AT_ONCE):
+            some = slice(n, n + WINDOWS_AT_ONCE)
+            answers[some] = self.run(np.ascontiguousarray(views[some]), None, None)
+
+
+Compiler = Callable[[Sequence[Layer], int, Shape, str | None], Runner]
+
 
 def check_name(name: str) -> None:
     """Raise ValueError for a backend that does not exist."""
@@ -52,28 +74,32 @@ def check_name(name: str) -> None:
         raise ValueError(f"backend {name!r}: expected one of {('auto', *NAMES)}")
 
 
-def compile_model(layers: Sequence[Layer], output: Shape, backend: str, kernel: str | None) -> Runner:
-    """Make `layers` ready to run. Raises BackendError where the backend or kernel cannot run here."""
+def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend: str, kernel: str | None) -> Runner:
+    """Make `layers` ready to run on ticks of `features`. Raises BackendError where backend or kernel cannot run."""
     check_name(backend)
     if kernel is not None and backend not in ("auto", "c"):
         raise ValueError(f"kernel {kernel!r}: only the c backend has kernels, and the backend is {backend!r}")
-    if backend != "auto":
-        return _compiler(backend)(layers, output, kernel)
+    runner = (_compiler(backend) if backend != "auto" else _best_compiler())(layers, features, output, kernel)
+    runner.given = layers, output, features
+    return runner
+
+
+def _best_compiler() -> Compiler:
     for name in NAMES:
         try:
             compiler = _compiler(name)
         except BackendError as error:
-            warnings.warn(f"backend {name} is passed over: {error}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"backend {name} is passed over: {error}", RuntimeWarning, stacklevel=4)
             continue
-        return compiler(layers, output, kernel)
+        return compiler
     raise AssertionError("the numpy backend is always there")
 
 
-def _compiler(name: str) -> Callable[[Sequence[Layer], Shape, str | None], Runner]:
+def _compiler(name: str) -> Compiler:
     try:
         module = importlib.import_module(f"lstmcore.backends.{name}")
     except ImportError as error:
         hint = '; pip install "lstmcore[numba]" brings it' if error.name == "numba" else ""
         raise BackendError(f"backend {name!r} cannot be imported here: {error}{hint}") from error
-    compiler: Callable[[Sequence[Layer], Shape, str | None], Runner] = module.compile_model
+    compiler: Compiler = module.compile_model
     return compiler

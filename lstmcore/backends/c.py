@@ -6,13 +6,13 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lstmcore.backends import Runner
-from lstmcore.errors import BackendError
+from lstmcore.backends.c_binding import check, ffi, floats, kernel_name, kernels_here, lib
+from lstmcore.backends.streams import Slider, answer_shape
 from lstmcore.folding import affine_of, fold
 from lstmcore.layers import (
     ELU,
@@ -33,27 +33,14 @@ from lstmcore.layers import (
     Tanh,
 )
 
-try:
-    from lstmcore._core import ffi, lib
-except ImportError as error:
-    raise ImportError(
-        f"{error}; the C core is built when the package is installed (pip install .), and what is imported here "
-        f"is {Path(__file__).parents[1]}"
-    ) from error
+__all__ = ["CRunner", "compile_model", "default_kernel", "kernels_built", "kernels_here"]
 
 run_bound = lib.lstmcore_run_bound  # looked up once: attributes of `lib` take time
-
-NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 1, 2, 3, 4
 
 
 def kernels_built() -> list[str]:
     """The kernels of this build, best first."""
-    return [_kernel_name(k) for k in range(lib.lstmcore_kernel_count()) if lib.lstmcore_kernel_built(k)]
-
-
-def kernels_here() -> list[str]:
-    """The kernels that this processor and operating system can run, best first."""
-    return [_kernel_name(k) for k in range(lib.lstmcore_kernel_count()) if lib.lstmcore_kernel_runs(k)]
+    return [kernel_name(k) for k in range(lib.lstmcore_kernel_count()) if lib.lstmcore_kernel_built(k)]
 
 
 def default_kernel() -> str:
@@ -65,29 +52,16 @@ def default_kernel() -> str:
     return str(ffi.string(lib.lstmcore_model_kernel(_new_model(None, 1))).decode())
 
 
-def compile_model(layers: Sequence[Layer], output: Shape, kernel: str | None) -> Runner:
+def compile_model(layers: Sequence[Layer], features: int, output: Shape, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
-    return CRunner(layers, output, kernel)
-
-
-def _kernel_name(k: int) -> str:
-    return str(ffi.string(lib.lstmcore_kernel_name(k)).decode())
-
-
-def _check(code: int, what: str) -> None:
-    if code == 0:
-        return
-    text = f"{what}: {ffi.string(lib.lstmcore_error(code)).decode()}"
-    if code in (NO_SUCH_KERNEL, CANNOT_RUN):
-        raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")
-    raise {NO_MEMORY: MemoryError, BAD_ARGUMENT: ValueError}.get(code, RuntimeError)(text)
+    return CRunner(layers, features, output, kernel)
 
 
 def _new_model(kernel: str | None, input_size: int) -> Any:
     out = ffi.new("lstmcore_model **")
     name = ffi.NULL if kernel is None else ffi.new("char[]", kernel.encode())
     asked = f"kernel {kernel!r}" if kernel is not None else f"LSTMCORE_KERNEL={os.environ.get('LSTMCORE_KERNEL')!r}"
-    _check(lib.lstmcore_model_new(name, input_size, out), asked)
+    check(lib.lstmcore_model_new(name, input_size, out), asked)
     return ffi.gc(out[0], lib.lstmcore_model_free)
 
 
@@ -96,15 +70,14 @@ class CRunner(Runner):
 
     backend = "c"
 
-    def __init__(self, layers: Sequence[Layer], output: Shape, kernel: str | None) -> None:
+    def __init__(self, layers: Sequence[Layer], features: int, output: Shape, kernel: str | None) -> None:
         layers = fold(layers)
-        width = next(_input_width(layer) for layer in layers if _input_width(layer))
-        self._model = _new_model(kernel, width)
+        self._model = _new_model(kernel, features)
         for layer in layers:
             for code in ADD[type(layer)](self._model, layer):
-                _check(code, layer.label)
+                check(code, layer.label)
         self.kernel = str(ffi.string(lib.lstmcore_model_kernel(self._model)).decode())
-        self._output = output
+        self._layers, self._output = layers, output
         self._local = threading.local()
         self._session()  # memory that is short is told of now, not at the first tick
 
@@ -112,8 +85,8 @@ class CRunner(Runner):
         n, steps, _ = windows.shape
         answers = np.empty((n, *self._answer_shape(steps)), np.float32)
         handle = self._session().handle
-        code = lib.lstmcore_run_many(handle, _floats(windows), n, steps, _floats(h), _floats(c), _floats(answers))
-        _check(code, "run")
+        code = lib.lstmcore_run_many(handle, floats(windows), n, steps, floats(h), floats(c), floats(answers))
+        check(code, "run")
         return answers
 
     def run_window(self, window: Array) -> Array:
@@ -123,12 +96,33 @@ class CRunner(Runner):
         return answer
 
     def run_again(self, window: Array) -> Array | None:
-        session = self._session()
+        try:
+            session = self._local.session
+        except AttributeError:  # this thread has answered no window yet
+            return None
         if session.shape != window.shape:
             return None
         session.x[...] = window
         run_bound(session.handle)
-        return session.answer()
+        answer: Array = session.answer()
+        return answer
+
+    def slider(self, window: int | None, streams: int) -> Slider:
+        carries = any(isinstance(layer, LSTM) for layer in self._layers)
+        if not (carries if window is None else lib.lstmcore_model_slides(self._model)):
+            return super().slider(window, streams)
+        from lstmcore.backends.c_streams import CSlider
+
+        layers, output, features = self.given
+        return CSlider(self._model, layers, answer_shape(output, window), features, window, streams)
+
+    def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
+        if not lib.lstmcore_model_slides(self._model):
+            super().run_windows(series, window, stride, answers)
+            return
+        handle = self._session().handle
+        x, y = floats(series), floats(answers)
+        check(lib.lstmcore_run_windows(handle, x, len(series), window, stride, y), "run_windows")
 
     def _answer_shape(self, steps: int) -> tuple[int, ...]:
         return tuple(n if isinstance(n, int) else steps for n in self._output)
@@ -151,7 +145,7 @@ class Session:
 
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
-        _check(lib.lstmcore_session_new(model, out), "a session's memory")
+        check(lib.lstmcore_session_new(model, out), "a session's memory")
         self._model = model  # the session reads it, so it must live as long
         self.handle = out[0]
         self.shape: tuple[int, ...] = ()
@@ -161,7 +155,7 @@ class Session:
         if shape == self.shape:
             return
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
-        _check(lib.lstmcore_bind(self.handle, _floats(x), len(x), _floats(y)), "bind")
+        check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
         self.x, self.shape = x, shape
         #: The answer as the caller's own: an array, or for the shape () a number.
         self.answer: Callable[[], Array] = y.copy if answer else functools.partial(y.__getitem__, ())
@@ -171,32 +165,24 @@ class Session:
             lib.lstmcore_session_free(self.handle)
 
 
-def _floats(array: Array | None) -> Any:
-    return ffi.NULL if array is None else ffi.from_buffer("float[]", array)
-
-
-def _input_width(layer: Layer) -> int:
-    return int(next((getattr(layer, n) for n in ("input_size", "in_features", "num_features") if hasattr(layer, n)), 0))
-
-
 def _add_lstm(model: Any, layer: LSTM) -> list[int]:
     w = layer.weights
     codes = []
     for k in range(layer.num_layers):
         inner = k + 1 < layer.num_layers
-        matrices = (_floats(w[f"{key}_l{k}"]) for key in ("weight_ih", "weight_hh", "bias_ih"))
+        matrices = (floats(w[f"{key}_l{k}"]) for key in ("weight_ih", "weight_hh", "bias_ih"))
         codes.append(lib.lstmcore_model_add_lstm(model, layer.hidden_size, *matrices, inner or layer.return_sequences))
     return codes
 
 
 def _add_linear(model: Any, layer: Linear) -> list[int]:
     w = layer.weights
-    return [lib.lstmcore_model_add_linear(model, layer.out_features, _floats(w["weight"]), _floats(w["bias"]))]
+    return [lib.lstmcore_model_add_linear(model, layer.out_features, floats(w["weight"]), floats(w["bias"]))]
 
 
 def _add_affine(model: Any, scale: Array, shift: Array) -> int:
     scale, shift = (np.ascontiguousarray(a, np.float32) for a in (scale, shift))
-    return int(lib.lstmcore_model_add_affine(model, _floats(scale), _floats(shift)))
+    return int(lib.lstmcore_model_add_affine(model, floats(scale), floats(shift)))
 
 
 def _add_batch_norm(model: Any, layer: BatchNorm1d) -> list[int]:

@@ -30,7 +30,7 @@ from lstmcore.layers import (
 )
 
 
-def compile_model(layers: Sequence[Layer], output: Shape, kernel: str | None) -> Runner:
+def compile_model(layers: Sequence[Layer], features: int, output: Shape, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
     return NumpyRunner(layers)
 
@@ -55,7 +55,7 @@ class NumpyRunner(Runner):
             if isinstance(layer, LSTM):
                 size = layer.num_layers * layer.hidden_size
                 h0, c0 = (_state(s, at, layer, self.dtype) for s in (h, c))
-                x = lstm(layer, x, h0, c0)
+                x, _, _ = lstm(layer, x, h0, c0)
                 at += size
             else:
                 x = EQUATIONS[type(layer)](layer, x)
@@ -71,8 +71,8 @@ def _state(state: Array | None, at: int, layer: LSTM, dtype: np.dtype[Any]) -> A
     return np.zeros(shape, dtype) if state is None else state[at : at + shape[0] * shape[1]].reshape(shape)
 
 
-def lstm(layer: LSTM, x: Array, h: Array, c: Array) -> Array:
-    """An LSTM layer over (T, I) from the states h and c, (L, H)."""
+def lstm(layer: LSTM, x: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
+    """An LSTM layer over (T, I) from the states h and c, (L, H): what goes on, and the states it ends with."""
     zero = np.zeros(4 * layer.hidden_size, x.dtype)
     w = layer.weights
     stack = [
@@ -84,8 +84,8 @@ def lstm(layer: LSTM, x: Array, h: Array, c: Array) -> Array:
         )
         for k in range(layer.num_layers)
     ]
-    steps, _, _ = reference.lstm(x, h, c, stack)
-    return steps if layer.return_sequences else steps[-1]
+    steps, h, c = reference.lstm(x, h, c, stack)
+    return (steps if layer.return_sequences else steps[-1]), h, c
 
 
 def _linear(layer: Linear, x: Array) -> Array:

@@ -43,7 +43,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 def read(path: str | os.PathLike[str]) -> list[Layer]:
     """The layers in the file at `path`. Raises FileNotFoundError and ModelFormatError."""
     file = os.fspath(path)
-    _check_header(file)
+    check_header(file)
     try:
         with safetensors.safe_open(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
@@ -55,7 +55,7 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
         raise ModelFormatError(f"{file}: not a valid safetensors file: {error}") from error
 
 
-def _check_header(file: str) -> None:
+def check_header(file: str) -> None:
     """Compare the header's stated length with the file before anyone allocates it."""
     with open(file, "rb") as stream:
         size = os.fstat(stream.fileno()).st_size

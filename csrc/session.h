@@ -1,0 +1,58 @@
+/* A session's memory, and how rows pass through the layers: what the entries of the core share. */
+#ifndef LSTMCORE_SESSION_H
+#define LSTMCORE_SESSION_H
+
+#include "model.h"
+
+/* A window goes through all layers a few steps at a time, so that what lies between two layers stays in the nearest
+ * caches and a session's memory does not grow with the window. No row buffer holds more rows. */
+enum { CHUNK = 32 };
+
+/* The state of an LSTM in some sequences, rows of round_up(units, ROW); h has two places, for old and new. */
+typedef struct {
+    float *h[2];
+    float *c;
+} lstm_state;
+
+struct lstmcore_session {
+    const lstmcore_model *model;
+    size_t row;       /* floats in a row of `rows`: the widest layer's, rounded up */
+    size_t gates_row; /* floats in a row of `gates` */
+    float *rows[2];   /* (CHUNK, row): what goes into a layer and what comes out of it, in turn */
+    float *gates;     /* (CHUNK, gates_row) */
+    float *flat;      /* (steps*in,) of a Flatten */
+    size_t flat_used;
+    int from_zero;        /* no step has been taken since all states were set to zero */
+    lstm_state *states;   /* of one sequence, one for each op; empty where it is no LSTM. h[0] is the newest */
+    const float *bound_x; /* what lstmcore_bind was given */
+    size_t bound_steps;
+    float *bound_y;
+};
+
+/* Rows on their way through the layers. `own` says that `at` is the session's memory and may be overwritten. */
+typedef struct {
+    const float *at;
+    size_t row, rows, width;
+    int own;
+} stream;
+
+/* Zero states of `rows` sequences for each op of the model; NULL where memory is short. */
+lstm_state *lstmcore_states_new(const lstmcore_model *model, size_t rows);
+void lstmcore_states_free(const lstmcore_model *model, lstm_state *states);
+
+/* Where a layer may put its rows: the buffer that `in` does not stand in. */
+static inline float *other_rows(lstmcore_session *s, const stream *in) {
+    return s->rows[in->at == s->rows[0]];
+}
+
+/* Send rows through one layer that carries no state. Returns 0 where nothing goes on until the window's last rows have
+ * come. */
+int lstmcore_apply(lstmcore_session *s, size_t op, stream *in, int last);
+
+/* Send each row of `in` through the ops from `from` on, which carry no state, and write the answers to y. */
+void lstmcore_answer(lstmcore_session *s, size_t from, stream *in, float *y);
+
+/* The rows as the caller's, without padding and with the one NaN. */
+void lstmcore_put(float *y, const stream *rows);
+
+#endif

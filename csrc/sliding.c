@@ -1,0 +1,294 @@
+/* The exact sliding window: T windows in flight, one for each tick at which a window that is still wanted began.
+ *
+ * A push answers the oldest of them, whose recurrent products have been formed before the tick came: one step for each
+ * LSTM, then the head. To catch up is to let all of them take that step too, in lockstep, to begin a new one in the
+ * answered one's place, and to form the products of the one that is now the oldest. Every sum is formed as it is in a
+ * whole window, so the answers have the same bits.
+ *
+ * A stream without an end is one window in flight that is never answered for the last time.
+ */
+#include "sliding.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Beyond any use, and small enough that no size overflows. */
+#define MAX_WINDOWS ((size_t)1 << 20)
+
+int lstmcore_sliding_enter(lstmcore_sliding *s, fp_mode *callers) {
+    if (atomic_exchange_explicit(&s->busy, 1, memory_order_acquire)) {
+        return 0;
+    }
+    lstmcore_sliding_settle(s);
+    *callers = fp_mode_enter();
+    return 1;
+}
+
+void lstmcore_sliding_leave(lstmcore_sliding *s, fp_mode callers) {
+    fp_mode_leave(callers);
+    atomic_store_explicit(&s->busy, 0, memory_order_release);
+}
+
+int lstmcore_model_slides(const lstmcore_model *model) {
+    span ops;
+    return model != NULL && lstmcore_find_span(model, &ops);
+}
+
+void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which) {
+    const ring *r = &s->rings[which];
+    for (size_t n = s->ops.first; n <= s->ops.last; n++) {
+        const op *o = &s->model->ops[n];
+        if (o->kind == OP_LSTM) {
+            const size_t row = round_up(o->out, ROW);
+            s->model->kernel->product(&o->recurrent, s->states[n].h[r->now] + (which * s->slots + r->head) * row,
+                                      r->now, s->products[n] + which * 4 * row);
+        }
+    }
+}
+
+/* `slots` of the ring's windows from `slot` on begin anew. */
+static void zero(lstmcore_sliding *s, size_t which, size_t slot, size_t slots) {
+    for (size_t n = s->ops.first; n <= s->ops.last; n++) {
+        if (s->model->ops[n].kind == OP_LSTM) {
+            const size_t row = round_up(s->model->ops[n].out, ROW), begin = (which * s->slots + slot) * row;
+            memset(s->states[n].h[s->rings[which].now] + begin, 0, slots * row * sizeof(float));
+            memset(s->states[n].c + begin, 0, slots * row * sizeof(float));
+        }
+    }
+}
+
+void lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which) {
+    ring *r = &s->rings[which];
+    const size_t gates_row = 4 * round_up(s->model->ops[s->ops.first].out, ROW);
+    for (size_t at = 0; at < s->window; at += CHUNK) {
+        const size_t rows = s->slots - at < CHUNK ? s->slots - at : CHUNK;
+        lstmcore_lockstep(s->scratch, &s->ops, s->states, which * s->slots + at, rows, r->now,
+                          s->gates + which * gates_row, 0);
+    }
+    r->now = !r->now;
+    if (s->window != 0) {
+        zero(s, which, r->head, 1);
+        r->head = (r->head + 1) % s->slots;
+    }
+    lstmcore_sliding_form_products(s, which);
+    r->pending = 0;
+}
+
+void lstmcore_sliding_take_steps(lstmcore_sliding *s) {
+    for (size_t which = 0; which < s->streams; which++) {
+        if (s->rings[which].pending) {
+            lstmcore_sliding_take_step(s, which);
+        }
+    }
+}
+
+void lstmcore_sliding_begin(lstmcore_sliding *s, size_t which) {
+    s->rings[which] = (ring){0};
+    zero(s, which, 0, s->slots);
+    lstmcore_sliding_form_products(s, which);
+}
+
+void lstmcore_sliding_free(lstmcore_sliding *s) {
+    if (s == NULL) {
+        return;
+    }
+    lstmcore_sliding_stop_helper(s);
+    for (size_t n = 0; s->products != NULL && n < s->model->n_ops; n++) {
+        free(s->products[n]);
+    }
+    free(s->products);
+    lstmcore_states_free(s->model, s->states);
+    lstmcore_session_free(s->scratch);
+    free(s->gates);
+    free(s->c);
+    free(s->gathered);
+    free(s->rings);
+    free(s);
+}
+
+int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, lstmcore_sliding **sliding) {
+    span ops;
+    if (model == NULL || sliding == NULL || window > MAX_WINDOWS || streams < 1 || streams > MAX_WINDOWS) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    const int slides = lstmcore_find_span(model, &ops);
+    if (window == 0 ? !ops.any || model->steps != 0 : !slides) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    lstmcore_sliding *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return LSTMCORE_NO_MEMORY;
+    }
+    s->model = model;
+    s->window = window;
+    s->slots = window == 0 ? 1 : window;
+    s->streams = streams;
+    s->ops = ops;
+    int code = lstmcore_session_new(model, &s->scratch);
+    if (code == LSTMCORE_OK) {
+        s->rings = calloc(streams, sizeof *s->rings);
+        s->states = lstmcore_states_new(model, streams * s->slots);
+        s->gates = lstmcore_floats_new(streams * 4 * round_up(model->ops[ops.first].out, ROW));
+        s->c = lstmcore_floats_new(CHUNK * s->scratch->row);
+        s->gathered = lstmcore_floats_new(CHUNK * s->scratch->gates_row);
+        s->products = calloc(model->n_ops, sizeof *s->products);
+        int enough = s->rings != NULL && s->states != NULL && s->gates != NULL && s->c != NULL && s->gathered != NULL &&
+                     s->products != NULL;
+        for (size_t n = 0; enough && n < model->n_ops; n++) {
+            if (model->ops[n].kind == OP_LSTM) {
+                s->products[n] = lstmcore_floats_new(streams * 4 * round_up(model->ops[n].out, ROW));
+                enough = s->products[n] != NULL;
+            }
+        }
+        code = enough ? LSTMCORE_OK : LSTMCORE_NO_MEMORY;
+    }
+    if (code != LSTMCORE_OK) {
+        lstmcore_sliding_free(s);
+        return code;
+    }
+    const fp_mode callers = fp_mode_enter();
+    for (size_t which = 0; which < streams; which++) {
+        lstmcore_sliding_begin(s, which);
+    }
+    fp_mode_leave(callers);
+    *sliding = s;
+    return LSTMCORE_OK;
+}
+
+/* The products and c of n streams' oldest windows, as rows. c as it was is still wanted there: when the stream catches
+ * up all of its windows take this step. */
+static void gather(lstmcore_sliding *s, size_t o, size_t n, const size_t *streams) {
+    const size_t row = round_up(s->model->ops[o].out, ROW);
+    for (size_t m = 0; m < n; m++) {
+        const size_t slot = streams[m] * s->slots + s->rings[streams[m]].head;
+        memcpy(s->c + m * s->scratch->row, s->states[o].c + slot * row, row * sizeof(float));
+        if (n > 1) {
+            memcpy(s->gathered + m * s->scratch->gates_row, s->products[o] + streams[m] * 4 * row,
+                   4 * row * sizeof(float));
+        }
+    }
+}
+
+/* The new h and c of n streams without an end, from rows. */
+static void scatter(lstmcore_sliding *s, size_t o, size_t n, const size_t *streams, const float *h) {
+    const size_t row = round_up(s->model->ops[o].out, ROW);
+    for (size_t m = 0; m < n; m++) {
+        const int next = !s->rings[streams[m]].now;
+        memcpy(s->states[o].h[next] + streams[m] * row, h + m * s->scratch->row, row * sizeof(float));
+        memcpy(s->states[o].c + streams[m] * row, s->c + m * s->scratch->row, row * sizeof(float));
+    }
+}
+
+/* One tick of each of n streams, at most CHUNK, no two the same. */
+static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y) {
+    lstmcore_session *scratch = s->scratch;
+    const kernel *k = s->model->kernel;
+    const size_t first_row = 4 * round_up(s->model->ops[s->ops.first].out, ROW);
+    /* What stands in rows of one stream's own is gathered; of a single stream it is taken where it stands. */
+    const float *gates = n == 1 ? s->gates + streams[0] * first_row : scratch->gates;
+    lstmcore_tick_gates(scratch, &s->ops, x, n, (float *)(uintptr_t)gates, n == 1 ? first_row : scratch->gates_row);
+    for (size_t m = 0; n > 1 && m < n; m++) {
+        memcpy(s->gates + streams[m] * first_row, gates + m * scratch->gates_row, first_row * sizeof *x);
+    }
+    stream in = {0};
+    for (size_t o = s->ops.first; o <= s->ops.last; o++) {
+        const op *layer = &s->model->ops[o];
+        if (layer->kind != OP_LSTM) {
+            lstmcore_apply(scratch, o, &in, 0);
+            continue;
+        }
+        if (o != s->ops.first) {
+            k->project(&layer->weights, in.at, in.row, n, scratch->gates, scratch->gates_row);
+            gates = scratch->gates;
+        }
+        const size_t row = round_up(layer->out, ROW);
+        const float *products = n == 1 ? s->products[o] + streams[0] * 4 * row : s->gathered;
+        float *out = other_rows(scratch, &in), *c = s->c;
+        size_t out_row = scratch->row;
+        if (s->window == 0 && n == 1) { /* the only step there is goes where it belongs */
+            out = s->states[o].h[!s->rings[streams[0]].now] + streams[0] * row;
+            c = s->states[o].c + streams[0] * row;
+            out_row = row;
+        } else {
+            gather(s, o, n, streams);
+        }
+        k->finish(layer->recurrent.blocks, gates, scratch->gates_row, products, scratch->gates_row, n, out, c, out_row);
+        if (s->window == 0 && n > 1) {
+            scatter(s, o, n, streams, out);
+        }
+        in = (stream){out, out_row, n, layer->out, c == s->c};
+    }
+    lstmcore_answer(scratch, s->ops.last + 1, &in, y);
+}
+
+int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y) {
+    if (s == NULL || x == NULL || y == NULL || streams == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    for (size_t m = 0; m < n; m++) {
+        if (streams[m] >= s->streams) {
+            return LSTMCORE_BAD_ARGUMENT;
+        }
+    }
+    const size_t width = s->model->width, features = s->model->input_size;
+    fp_mode callers;
+    if (!lstmcore_sliding_enter(s, &callers)) {
+        return LSTMCORE_BUSY;
+    }
+    for (size_t done = 0; done < n;) {
+        const size_t *these = streams + done;
+        size_t count = 0;
+        s->call++;
+        for (; count < CHUNK && done + count < n && s->rings[these[count]].call != s->call; count++) {
+            ring *r = &s->rings[these[count]];
+            if (r->pending) {
+                lstmcore_sliding_take_step(s, these[count]);
+            }
+            r->call = s->call;
+        }
+        answer(s, count, these, x + done * features, y + done * width);
+        for (size_t m = 0; m < count; m++) {
+            ring *r = &s->rings[these[m]];
+            r->pending = 1;
+            r->ticks++;
+            if (r->ticks < s->window) {
+                const float nan = NAN;
+                lstmcore_put(y + (done + m) * width, &(stream){&nan, 0, width, 1, 0});
+            }
+        }
+        done += count;
+    }
+    lstmcore_sliding_wake(s);
+    lstmcore_sliding_leave(s, callers);
+    return LSTMCORE_OK;
+}
+
+int lstmcore_sliding_bind(lstmcore_sliding *s, const float *x, float *y) {
+    if (s == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    s->bound_x = x;
+    s->bound_y = y;
+    return LSTMCORE_OK;
+}
+
+int lstmcore_sliding_push_bound(lstmcore_sliding *s) {
+    const size_t only = 0;
+    return s == NULL ? LSTMCORE_BAD_ARGUMENT : lstmcore_sliding_push(s, 1, &only, s->bound_x, s->bound_y);
+}
+
+int lstmcore_sliding_catch_up(lstmcore_sliding *s) {
+    fp_mode callers;
+    if (s == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    if (!lstmcore_sliding_enter(s, &callers)) {
+        return LSTMCORE_BUSY;
+    }
+    lstmcore_sliding_take_steps(s);
+    lstmcore_sliding_leave(s, callers);
+    return LSTMCORE_OK;
+}

@@ -1,0 +1,62 @@
+/* What sliding.c and the helper thread share. */
+#ifndef LSTMCORE_SLIDING_H
+#define LSTMCORE_SLIDING_H
+
+#include "fp_mode.h"
+#include "lockstep.h"
+
+typedef struct lstmcore_helper lstmcore_helper;
+
+/* One stream. Its windows stand in `slots` rows of every array of states, the oldest in row `head`. */
+typedef struct {
+    size_t head;
+    size_t ticks; /* that came since the stream began */
+    size_t call;  /* the last one that it was part of */
+    int now;      /* which of a state's h[] is current */
+    int pending;  /* a tick was answered, and the other windows have not taken its step yet */
+} ring;
+
+struct lstmcore_sliding {
+    const lstmcore_model *model;
+    lstmcore_session *scratch; /* rows and gates, and the layers that carry no state */
+    span ops;
+    size_t window; /* 0: without an end */
+    size_t slots;  /* windows in flight in a stream */
+    size_t streams;
+    size_t call; /* number of the call to push, or of the part of it that is under way */
+    ring *rings;
+    lstm_state *states; /* for each op, of streams*slots sequences */
+    float *gates;       /* (streams, 4*row): what each stream's last tick contributes to the first LSTM */
+    float **products;   /* for each op (streams, 4*row): the recurrent product of each stream's oldest window */
+    float *c;           /* (CHUNK, scratch->row) */
+    float *gathered;    /* (CHUNK, scratch->gates_row): products of the streams that are answered together */
+    _Atomic int busy;   /* a thread is in one of the calls */
+    const float *bound_x;
+    float *bound_y;
+    lstmcore_helper *helper; /* NULL: none */
+};
+
+/* Catch up with the last tick of one stream, in the core's floating-point mode. */
+void lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which);
+
+/* The same for every stream that has something to catch up with. */
+void lstmcore_sliding_take_steps(lstmcore_sliding *s);
+
+/* A stream with no ticks yet, in the core's floating-point mode. */
+void lstmcore_sliding_begin(lstmcore_sliding *s, size_t which);
+
+/* The recurrent products of a stream's oldest window, in the core's floating-point mode. */
+void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which);
+
+/* Around every call that touches `s`. To enter is to be alone with it: wait until the helper has done what it began,
+ * and take from it what it did not. Returns 0 where another thread is in such a call. */
+int lstmcore_sliding_enter(lstmcore_sliding *s, fp_mode *callers);
+void lstmcore_sliding_leave(lstmcore_sliding *s, fp_mode callers);
+
+/* What the helper's part of entering is. */
+void lstmcore_sliding_settle(lstmcore_sliding *s);
+
+/* There is something to catch up with. */
+void lstmcore_sliding_wake(lstmcore_sliding *s);
+
+#endif

@@ -1,0 +1,81 @@
+/* The state of a sliding window's streams: to begin again, to save, to restore. */
+#include <string.h>
+
+#include "sliding.h"
+
+int lstmcore_sliding_reset(lstmcore_sliding *s, size_t which) {
+    if (s == NULL || which >= s->streams) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    fp_mode callers;
+    if (!lstmcore_sliding_enter(s, &callers)) {
+        return LSTMCORE_BUSY;
+    }
+    lstmcore_sliding_begin(s, which);
+    lstmcore_sliding_leave(s, callers);
+    return LSTMCORE_OK;
+}
+
+size_t lstmcore_sliding_ticks(const lstmcore_sliding *s, size_t which) {
+    return s == NULL || which >= s->streams ? 0 : s->rings[which].ticks;
+}
+
+size_t lstmcore_sliding_state_size(const lstmcore_sliding *s) {
+    return s == NULL ? 0 : 2 * s->slots * s->model->states;
+}
+
+/* Between a ring and an array [layer][h, c][window, the oldest first][unit], to or from. */
+static void copy_state(lstmcore_sliding *s, size_t which, float *to, const float *from) {
+    const ring *r = &s->rings[which];
+    size_t at = 0;
+    for (size_t n = s->ops.first; n <= s->ops.last; n++) {
+        const op *o = &s->model->ops[n];
+        if (o->kind != OP_LSTM) {
+            continue;
+        }
+        const size_t row = round_up(o->out, ROW), bytes = o->out * sizeof(float);
+        float *const parts[] = {s->states[n].h[r->now], s->states[n].c};
+        for (size_t part = 0; part < 2; part++) {
+            for (size_t age = 0; age < s->slots; age++, at += o->out) {
+                float *own = parts[part] + (which * s->slots + (r->head + age) % s->slots) * row;
+                if (to != NULL) {
+                    memcpy(to + at, own, bytes);
+                } else {
+                    memcpy(own, from + at, bytes);
+                }
+            }
+        }
+    }
+}
+
+int lstmcore_sliding_get_state(lstmcore_sliding *s, size_t which, float *state, size_t *ticks) {
+    if (s == NULL || which >= s->streams || state == NULL || ticks == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    fp_mode callers;
+    if (!lstmcore_sliding_enter(s, &callers)) {
+        return LSTMCORE_BUSY;
+    }
+    if (s->rings[which].pending) {
+        lstmcore_sliding_take_step(s, which);
+    }
+    copy_state(s, which, state, NULL);
+    *ticks = s->rings[which].ticks;
+    lstmcore_sliding_leave(s, callers);
+    return LSTMCORE_OK;
+}
+
+int lstmcore_sliding_set_state(lstmcore_sliding *s, size_t which, const float *state, size_t ticks) {
+    if (s == NULL || which >= s->streams || state == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    fp_mode callers;
+    if (!lstmcore_sliding_enter(s, &callers)) {
+        return LSTMCORE_BUSY;
+    }
+    s->rings[which] = (ring){.ticks = ticks};
+    copy_state(s, which, NULL, state);
+    lstmcore_sliding_form_products(s, which);
+    lstmcore_sliding_leave(s, callers);
+    return LSTMCORE_OK;
+}

@@ -1,0 +1,46 @@
+"""The compiled core as cffi binds it, and its errors as Python's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lstmcore.errors import BackendError
+from lstmcore.layers import Array
+
+try:
+    from lstmcore._core import ffi, lib
+except ImportError as error:
+    raise ImportError(
+        f"{error}; the C core is built when the package is installed (pip install .), and what is imported here "
+        f"is {Path(__file__).parents[1]}"
+    ) from error
+
+__all__ = ["check", "ffi", "floats", "kernel_name", "kernels_here", "lib"]
+
+NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 1, 2, 3, 4
+
+
+def kernel_name(k: int) -> str:
+    """The name of the k-th kernel of `kernels.def`."""
+    return str(ffi.string(lib.lstmcore_kernel_name(k)).decode())
+
+
+def kernels_here() -> list[str]:
+    """The kernels that this processor and operating system can run, best first."""
+    return [kernel_name(k) for k in range(lib.lstmcore_kernel_count()) if lib.lstmcore_kernel_runs(k)]
+
+
+def check(code: int, what: str) -> None:
+    """Raise what the core's code means: BackendError, MemoryError, ValueError or RuntimeError."""
+    if code == 0:
+        return
+    text = f"{what}: {ffi.string(lib.lstmcore_error(code)).decode()}"
+    if code in (NO_SUCH_KERNEL, CANNOT_RUN):
+        raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")
+    raise {NO_MEMORY: MemoryError, BAD_ARGUMENT: ValueError}.get(code, RuntimeError)(text)
+
+
+def floats(array: Array | None) -> Any:
+    """A pointer to the array's float32 numbers; NULL for None."""
+    return ffi.NULL if array is None else ffi.from_buffer("float[]", array)

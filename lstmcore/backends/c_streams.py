@@ -1,0 +1,73 @@
+"""The C backend's streams."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lstmcore.backends.c_binding import BAD_ARGUMENT, check, ffi, floats, lib
+from lstmcore.backends.streams import Parts, Slider, state_parts
+from lstmcore.layers import Array, Layer
+
+MAX_INT = (1 << 31) - 1  # of C's int
+
+
+class CSlider(Slider):
+    """The core's streams; see csrc/sliding.c."""
+
+    incremental = True
+
+    def __init__(
+        self,
+        model: Any,
+        layers: Sequence[Layer],
+        answer: tuple[int, ...],
+        features: int,
+        window: int | None,
+        streams: int,
+    ) -> None:
+        out = ffi.new("lstmcore_sliding **")
+        what = f"the states of {streams} streams of windows of {window} ticks"
+        check(lib.lstmcore_sliding_new(model, window or 0, streams, out), what)
+        self.x, self.y = np.zeros(features, np.float32), np.zeros(answer, np.float32)
+
+        def free(handle: Any, read_until_then: Any = (model, self.x, self.y)) -> None:
+            lib.lstmcore_sliding_free(handle)
+
+        self._handle = ffi.gc(out[0], free)
+        check(lib.lstmcore_sliding_bind(self._handle, floats(self.x), floats(self.y)), "bind")
+        self.push_bound = functools.partial(lib.lstmcore_sliding_push_bound, self._handle)
+        self._shapes = state_parts(layers, window or 1)
+
+    def push(self, streams: Array, x: Array, y: Array) -> None:
+        ids = ffi.from_buffer("size_t[]", streams)
+        check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
+
+    def catch_up(self) -> None:
+        lib.lstmcore_sliding_catch_up(self._handle)
+
+    def start_helper(self, spins: bool, cpu: int) -> None:
+        code = lib.lstmcore_sliding_start_helper(self._handle, spins, min(cpu, MAX_INT))
+        if code == BAD_ARGUMENT:
+            raise ValueError(f"cpu: there is no processor {cpu} that this process may run on")
+        check(code, "the helper thread")
+
+    def reset(self, stream: int) -> None:
+        check(lib.lstmcore_sliding_reset(self._handle, stream), "reset")
+
+    def ticks(self, stream: int) -> int:
+        return int(lib.lstmcore_sliding_ticks(self._handle, stream))
+
+    def get(self, stream: int) -> tuple[Parts, int]:
+        state = np.zeros(lib.lstmcore_sliding_state_size(self._handle), np.float32)
+        ticks = ffi.new("size_t *")
+        check(lib.lstmcore_sliding_get_state(self._handle, stream, floats(state), ticks), "get_state")
+        pieces = np.split(state, np.cumsum([int(np.prod(shape)) for shape in self._shapes.values()])[:-1])
+        return {n: p.reshape(s) for p, (n, s) in zip(pieces, self._shapes.items(), strict=True)}, int(ticks[0])
+
+    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        state = np.concatenate([parts[name].ravel() for name in self._shapes])
+        check(lib.lstmcore_sliding_set_state(self._handle, stream, floats(state), ticks), "set_state")

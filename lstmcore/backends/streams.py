@@ -1,0 +1,168 @@
+"""Models that see a sequence tick by tick: the interface behind `lstmcore.streaming`, and what serves every backend."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstmcore.layers import LSTM, Array, Layer, Shape
+
+if TYPE_CHECKING:
+    from lstmcore.backends import Runner
+
+#: The parts of a stream's state, by name: arrays of these shapes.
+Parts = dict[str, Array]
+
+
+def answer_shape(output: Shape, window: int | None) -> tuple[int, ...]:
+    """The shape of the answer to a tick: where the model answers every step, those of a window or the tick's own."""
+    sizes = output if window is None else [window if isinstance(n, str) else n for n in output]
+    return tuple(n for n in sizes if isinstance(n, int))
+
+
+def state_parts(layers: Sequence[Layer], rows: int) -> dict[str, tuple[int, int]]:
+    """The LSTMs' states by name, "lstm.h_l0", "lstm.c_l0", ...: (rows, hidden) each, in the order of the layers."""
+    lstms = [layer for layer in layers if isinstance(layer, LSTM)]
+    return {f"{x.name}.{part}_l{k}": (rows, x.hidden_size) for x in lstms for k in range(x.num_layers) for part in "hc"}
+
+
+class Slider(abc.ABC):
+    """Sequences of ticks: every window of T ticks is answered, or, without a window, all the ticks so far."""
+
+    incremental: bool  # a tick costs a step of each layer; else a whole window
+    x: Array  # (F,): the next tick of stream 0
+    y: Array  # the answer after it
+    push_bound: Callable[[], int | None]  # take x, answer in y; another value than 0 where another thread is in it
+
+    @abc.abstractmethod
+    def push(self, streams: Array, x: Array, y: Array) -> None:
+        """Ticks (N, F) of the streams (N,) uintp, answered in y (N, *output), NaN before T ticks; all C-contiguous."""
+
+    @abc.abstractmethod
+    def catch_up(self) -> None:
+        """Do now what the next push would begin with."""
+
+    @abc.abstractmethod
+    def start_helper(self, spins: bool, cpu: int) -> None:
+        """Let a thread catch up: `spins` if it waits busily, on the processor `cpu`, -1 for any."""
+
+    @abc.abstractmethod
+    def reset(self, stream: int) -> None:
+        """Forget a stream's ticks."""
+
+    @abc.abstractmethod
+    def ticks(self, stream: int) -> int:
+        """How many ticks of a stream have come."""
+
+    @abc.abstractmethod
+    def get(self, stream: int) -> tuple[Parts, int]:
+        """A stream's state, and how many ticks it has seen."""
+
+    @abc.abstractmethod
+    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        """Go on from such a state."""
+
+
+class OneByOne(Slider):
+    """What the sliders below share: ticks taken one after the other, nothing left to do behind a push."""
+
+    def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[np.generic], streams: int) -> None:
+        self.x, self.y = np.zeros(features, dtype), np.zeros(answer, dtype)
+        self.push_bound = lambda: self.take(0, self.x, self.y)
+        self.seen = [0] * streams
+
+    @abc.abstractmethod
+    def take(self, stream: int, x: Array, y: Array) -> None:
+        """One tick (F,), answered in y (*output,)."""
+
+    def push(self, streams: Array, x: Array, y: Array) -> None:
+        for n, stream in enumerate(streams.tolist()):
+            self.take(stream, x[n], y[n, ...])
+
+    def catch_up(self) -> None:
+        """Nothing."""
+
+    def start_helper(self, spins: bool, cpu: int) -> None:
+        """Nothing, for there is nothing to catch up with."""
+
+    def ticks(self, stream: int) -> int:
+        return self.seen[stream]
+
+
+class ReferenceSteps(OneByOne):
+    """The reference's steps, states carried, for the backends that have none of their own."""
+
+    incremental = True
+
+    def __init__(self, layers: Sequence[Layer], answer: tuple[int, ...], features: int, dtype: Any, streams: int):
+        super().__init__(features, answer, dtype, streams)
+        self.layers = [layer.map_weights(lambda w: w.astype(dtype, copy=False)) for layer in layers]
+        self.states: list[dict[str, tuple[Array, Array]]] = [{} for _ in range(streams)]
+        for stream in range(streams):
+            self.reset(stream)
+
+    def take(self, stream: int, x: Array, y: Array) -> None:
+        from lstmcore.backends.numpy import EQUATIONS, lstm
+
+        x = x[np.newaxis]
+        states = self.states[stream]
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            for layer in self.layers:
+                if isinstance(layer, LSTM):
+                    x, h, c = lstm(layer, x, *states[layer.name])
+                    states[layer.name] = h, c
+                else:
+                    x = EQUATIONS[type(layer)](layer, x)
+        self.seen[stream] += 1
+        y[...] = x.reshape(y.shape)
+
+    def reset(self, stream: int) -> None:
+        for layer in self.layers:
+            if isinstance(layer, LSTM):
+                zeros = np.zeros((layer.num_layers, layer.hidden_size), self.x.dtype)
+                self.states[stream][layer.name] = zeros, zeros
+        self.seen[stream] = 0
+
+    def get(self, stream: int) -> tuple[Parts, int]:
+        named = {f"{n}.{p}": a for n, pair in self.states[stream].items() for p, a in zip("hc", pair, strict=True)}
+        parts = {f"{n}_l{k}": row[np.newaxis].copy() for n, rows in named.items() for k, row in enumerate(rows)}
+        return parts, self.seen[stream]
+
+    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        for name, (h, _) in self.states[stream].items():
+            rows = [[parts[f"{name}.{part}_l{k}"][0] for k in range(len(h))] for part in "hc"]
+            self.states[stream][name] = np.array(rows[0], h.dtype), np.array(rows[1], h.dtype)
+        self.seen[stream] = ticks
+
+
+class WholeWindows(OneByOne):
+    """The last T ticks of each stream, answered as a whole window: for every backend and every model."""
+
+    incremental = False
+
+    def __init__(self, runner: Runner, answer: tuple[int, ...], features: int, window: int, streams: int) -> None:
+        super().__init__(features, answer, runner.dtype, streams)
+        self.runner = runner
+        #: The last T ticks of each stream, the newest last.
+        self.windows = np.zeros((streams, window, features), runner.dtype)
+
+    def take(self, stream: int, x: Array, y: Array) -> None:
+        window = self.windows[stream]
+        window[:-1] = window[1:]
+        window[-1] = x
+        self.seen[stream] += 1
+        y[...] = self.runner.run_window(window) if self.seen[stream] >= len(window) else np.nan
+
+    def reset(self, stream: int) -> None:
+        self.windows[stream] = 0
+        self.seen[stream] = 0
+
+    def get(self, stream: int) -> tuple[Parts, int]:
+        return {"history": self.windows[stream].copy()}, self.seen[stream]
+
+    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        self.windows[stream] = parts["history"]
+        self.seen[stream] = ticks

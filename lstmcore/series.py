@@ -1,0 +1,84 @@
+"""Every window of a long series answered: the backtest's door."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lstmcore.inputs import as_integer, as_numbers, as_real
+from lstmcore.layers import Array
+from lstmcore.streaming import check_window
+from lstmcore.terminal import progress
+
+if TYPE_CHECKING:
+    from lstmcore.model import Model
+
+#: Ticks that one piece of work takes out of the series: memory stays bounded, and a bar moves.
+TICKS_AT_ONCE = 1 << 14
+LONG = 1 << 17  # ticks from which on a progress bar is shown
+
+
+def predict_windows(
+    model: Model,
+    series: npt.ArrayLike,
+    window: int,
+    stride: int = 1,
+    *,
+    threads: int = 1,
+    out: Array | None = None,
+) -> Array:
+    """See `Model.predict_windows`."""
+    length, stride, threads = (
+        check_window(model, window),
+        as_integer(stride, "stride", 1),
+        as_integer(threads, "threads", 1),
+    )
+    ticks = as_real(series, "series")
+    if ticks.ndim != 2 or ticks.shape[1] != model.input_size:
+        raise ValueError(f"series: expected (rows, {model.input_size}), got shape {ticks.shape}")
+    if len(ticks) < length:
+        raise ValueError(f"series: expected at least the window's {length} rows, got {len(ticks)}")
+    count = (len(ticks) - length) // stride + 1
+    shape = (count, *(n if isinstance(n, int) else length for n in model.output_shape))
+    dtype = model.runner.dtype
+    answers = np.empty(shape, dtype) if out is None else _checked(out, shape, dtype)
+    at_once = max(1, TICKS_AT_ONCE // stride)
+
+    def work(first: int) -> int:
+        n = min(at_once, count - first)
+        rows = slice(first * stride, (first + n - 1) * stride + length)
+        part = as_numbers(ticks[rows], dtype, "series")
+        model.runner.run_windows(part, length, stride, answers[first : first + n])
+        return first + n
+
+    pieces = range(0, count, at_once)
+    if threads == 1:
+        done: Iterator[int] = map(work, pieces)
+        _follow(done, count, len(ticks))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            # In order, so that what is done is what the last result says.
+            _follow(pool.map(work, pieces), count, len(ticks))
+    return answers
+
+
+def _follow(done: Iterator[int], count: int, ticks: int) -> None:
+    """Wait for all pieces, with a bar on stderr where they are many and somebody looks."""
+    if ticks >= LONG and sys.stderr.isatty():
+        done = progress(done, count, "windows", float)
+    for _ in done:
+        pass
+
+
+def _checked(out: Array, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out: expected a {dtype} array of shape {shape}, got {came}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError("out: expected a C-contiguous, writable array")
+    return out

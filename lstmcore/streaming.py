@@ -1,0 +1,277 @@
+"""Sequences that come tick by tick: states carried on, and the exact sliding window.
+
+A stream belongs to one thread at a time. Its answers have the bits that `model(window)` gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstmcore.inputs import as_integer, as_numbers
+from lstmcore.layers import Array
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from lstmcore.backends.streams import Parts
+    from lstmcore.model import Model
+
+#: What `push` answers: a float where the model has one output, else an array of its own.
+Answer = float | Array
+
+TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
+MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
+ON_NAN = ("propagate", "raise")
+
+
+class Stream:
+    """What `Stateful` and `SlidingWindow` share: one tick in, one answer out, and a state that can be kept."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, model: Model, window: int | None, on_nan: str) -> None:
+        if on_nan not in ON_NAN:
+            raise ValueError(f"on_nan: expected one of {ON_NAN}, got {on_nan!r}")
+        self.model = model
+        self._slider = slider = model.runner.slider(window, 1)
+        self._window = window
+        self._on_nan = on_nan
+        self._raise = on_nan == "raise"
+        #: A view of the next tick's buffer, (F,), in float32 (with the numpy backend, the model's dtype).
+        self.input = slider.x
+        self._shape, self._dtype = slider.x.shape, slider.x.dtype
+        self._only = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as a piece of ticks names it
+        take, answer = slider.push_bound, slider.y.item if slider.y.size == 1 else slider.y.copy
+
+        def push_bound() -> Answer:
+            if take():
+                raise RuntimeError("another thread is pushing into this stream; a stream belongs to one at a time")
+            return answer()
+
+        #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked, nothing converted.
+        self.push_bound: Callable[[], Answer] = push_bound
+
+    def push(self, x: npt.ArrayLike) -> Answer:
+        """Take one tick (F,): the answer after it, a float where the model has one output, else an array.
+
+        Raises:
+            ValueError: Another number of features; with `on_nan="raise"`, a NaN or infinity. The stream is then as
+                it was before.
+            TypeError: Something that does not hold numbers.
+            RuntimeError: Another thread is pushing at this moment.
+        """
+        if type(x) is not np.ndarray or x.dtype is not self._dtype or x.shape != self._shape:
+            x = self._as_tick(x)
+        if self._raise:
+            self._check_finite(x)
+        self.input[...] = x
+        return self.push_bound()
+
+    def push_many(self, x: npt.ArrayLike) -> Array:
+        """Take ticks (N, F), oldest first: the answers after each, (N,), or (N, outputs) for several outputs.
+
+        Raises:
+            ValueError, TypeError: As `push`.
+        """
+        ticks = self._as_ticks(x)
+        like = self._slider.y
+        y = np.empty((len(ticks), *like.shape), like.dtype)
+        for n in range(0, len(ticks), TICKS_AT_ONCE):
+            some = slice(n, n + TICKS_AT_ONCE)
+            self._slider.push(self._only[: len(ticks[some])], ticks[some], y[some])
+        return y.reshape(len(y)) if like.size == 1 else y
+
+    def catch_up(self) -> None:
+        """Do now, off the critical path, what the next push would begin with: see the two kinds of stream."""
+        self._slider.catch_up()
+
+    def reset(self) -> None:
+        """Forget all ticks."""
+        self._slider.reset(0)
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks have come."""
+        return self._slider.ticks(0)
+
+    def _as_tick(self, x: npt.ArrayLike) -> Array:
+        array = as_numbers(x, self.input.dtype, "tick")
+        if array.shape != self.input.shape:
+            raise ValueError(f"tick: expected shape {self.input.shape}, got {array.shape}")
+        return array
+
+    def _as_ticks(self, x: npt.ArrayLike) -> Array:
+        array = as_numbers(x, self.input.dtype, "ticks")
+        if array.ndim != 2 or array.shape[1:] != self.input.shape:
+            raise ValueError(f"ticks: expected (N, {self.input.size}), got shape {array.shape}")
+        if self._raise:
+            self._check_finite(array)
+        return array
+
+    def _check_finite(self, x: npt.ArrayLike) -> None:
+        ticks = np.atleast_2d(np.asarray(x))
+        wrong = np.argwhere(~np.isfinite(ticks))
+        if len(wrong):
+            tick, feature = wrong[0]
+            where = f"feature {feature}" + (f" of tick {tick}" if len(ticks) > 1 else "")
+            raise ValueError(f"{where} is {ticks[tick, feature]}, and on_nan is 'raise'; the stream has not changed")
+
+    def _parts(self) -> tuple[Parts, dict[str, int]]:
+        parts, ticks = self._slider.get(0)
+        return parts, {"ticks": ticks} | ({} if self._window is None else {"window": self._window})
+
+    def state(self) -> dict[str, Array]:
+        """All that the stream remembers, as arrays by name; `restore` takes it, `save` writes it.
+
+        "model" is a digest of the model's layers and weights, so that no other model goes on from it.
+        """
+        parts, numbers = self._parts()
+        return {**parts, **{k: np.array(v, np.int64) for k, v in numbers.items()}, "model": digest(self.model)}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `state()` to a safetensors file, whole or not at all.
+
+        Raises:
+            ValueError: A name that does not end in .safetensors.
+            FileNotFoundError: No such folder.
+        """
+        from lstmcore.formats import states
+
+        states.save(self.state(), self.kind, path)
+
+    def restore(self, state: Mapping[str, npt.ArrayLike] | str | os.PathLike[str]) -> None:
+        """Go on from a state or from the file at a path, with the bits that the stream it came from would give.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ModelFormatError: A file that `save` of this kind of stream did not write, or a damaged one.
+            ValueError: Another model's state, another window, a part that is missing, too many or of another shape.
+        """
+        from lstmcore.formats import states
+
+        parts, numbers = self._parts()
+        expected = {**parts, **{k: np.array(v, np.int64) for k, v in numbers.items()}, "model": digest(self.model)}
+        where = "state"
+        if not isinstance(state, Mapping):
+            where = os.fspath(state)
+            state = states.read(where, self.kind, expected)
+        if set(state) != set(expected):
+            raise ValueError(f"{where}: expected the parts {sorted(expected)}, got {sorted(state)}")
+        given = {}
+        for name, like in expected.items():
+            array = np.asarray(state[name])
+            if array.shape != like.shape or array.dtype != like.dtype:
+                raise ValueError(
+                    f"{where}: {name}: expected {like.dtype} {like.shape}, got {array.dtype} {array.shape}"
+                )
+            given[name] = array
+        if not np.array_equal(given["model"], expected["model"]):
+            raise ValueError(f"{where}: it is the state of another model, or of other weights")
+        for name, value in numbers.items():
+            if name != "ticks" and given[name] != value:
+                raise ValueError(f"{where}: {name}: expected {value}, got {given[name]}")
+        if given["ticks"] < 0:
+            raise ValueError(f"{where}: ticks: expected at least 0, got {given['ticks']}")
+        self._slider.set(0, {name: given[name] for name in parts}, int(given["ticks"]))
+
+    def _go_on(self, other: Self) -> Self:
+        parts, ticks = other._slider.get(0)
+        self._slider.set(0, parts, ticks)
+        return self
+
+
+class Stateful(Stream):
+    """One sequence without an end: h and c are carried from tick to tick. Made by `model.stateful()`.
+
+    The answer after n ticks is that of a window of those n ticks.
+    """
+
+    kind = "stateful"
+
+    def __init__(self, model: Model, on_nan: str = "propagate") -> None:
+        if model.steps is not None:
+            raise ValueError(f"the model answers windows of {model.steps} ticks (Flatten), not single ticks")
+        super().__init__(model, None, on_nan)
+
+    def copy(self) -> Stateful:
+        """Another stream that goes on from the same state."""
+        return Stateful(self.model, self._on_nan)._go_on(self)
+
+
+class SlidingWindow(Stream):
+    """At every tick, the model's answer to the last T ticks, from a zero state. Made by `model.sliding(window=T)`.
+
+    Where the model ends with the last step of an LSTM, a push costs one step of each layer; the other windows in
+    flight take that step afterwards: in the next push, in `catch_up`, or in a helper thread. Where it does not, or
+    with another backend than c, each push answers the whole window: see `incremental`.
+    """
+
+    kind = "sliding"
+
+    def __init__(
+        self,
+        model: Model,
+        window: int,
+        *,
+        catch_up: str = "push",
+        spin: bool = False,
+        cpu: int | None = None,
+        on_nan: str = "propagate",
+    ) -> None:
+        if catch_up not in ("push", "thread"):
+            raise ValueError(f"catch_up: expected 'push' or 'thread', got {catch_up!r}")
+        if catch_up == "push" and (spin or cpu is not None):
+            raise ValueError("spin and cpu are the helper thread's: they need catch_up='thread'")
+        cpu = None if cpu is None else as_integer(cpu, "cpu", 0)
+        self.window = check_window(model, window)
+        self._helper = catch_up, spin, cpu
+        super().__init__(model, self.window, on_nan)
+        if catch_up == "thread":
+            self._slider.start_helper(spin, -1 if cpu is None else cpu)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether a push costs one step of each layer, not a whole window."""
+        return self._slider.incremental
+
+    @property
+    def ready(self) -> bool:
+        """Whether T ticks have come: until then the answers are NaN."""
+        return self.ticks >= self.window
+
+    def copy(self) -> SlidingWindow:
+        """Another stream that goes on from the same state, with a helper thread of its own where this one has one."""
+        catch_up, spin, cpu = self._helper
+        other = SlidingWindow(self.model, self.window, catch_up=catch_up, spin=spin, cpu=cpu, on_nan=self._on_nan)
+        return other._go_on(self)
+
+
+def check_window(model: Model, window: int) -> int:
+    """The window as an int. Raises ValueError for one that the model does not take, TypeError for no integer."""
+    length = as_integer(window, "window", 1)
+    if length > MAX_WINDOW:
+        memory = length * sum(3 * x.hidden_size * x.num_layers for x in model.recurrent_layers) * 4
+        raise ValueError(
+            f"window: at most {MAX_WINDOW:,} ticks, got {length:,}, which would keep as many windows in flight "
+            f"({memory / 1e9:.1f} GB of states)"
+        )
+    if model.steps not in (None, length):
+        raise ValueError(f"window: the model takes {model.steps} ticks, got {length}")
+    return length
+
+
+def digest(model: Model) -> Array:
+    """SHA-256 over the layers and weights, (32,) uint8."""
+    whole = hashlib.sha256()
+    for layer in model.layers:
+        whole.update(repr((type(layer).__name__, layer.name, sorted(layer.settings().items()))).encode())
+        for key, weight in sorted(layer.weights.items()):
+            whole.update(repr((key, weight.shape, str(weight.dtype))).encode())
+            whole.update(weight.tobytes())
+    return np.frombuffer(whole.digest(), np.uint8)
