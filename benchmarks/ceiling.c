@@ -3,8 +3,7 @@
  *     ceiling_avx512 | ceiling_avx2
  *
  * For each shape: the time that loading the recurrent weights takes, step after step and nothing else done with them;
- * the time that its multiply-adds take at the measured rate; and the time of lstmcore_run, called from C. For hidden
- * size 64 also the time of the loads with a layout that keeps three eighths of the weights in the first-level cache.
+ * the time that its multiply-adds take at the measured rate; and the time of lstmcore_run, called from C.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
@@ -77,48 +76,6 @@ static double stream(const float *memory, size_t bytes, int times) {
 #pragma GCC unroll 8
                 for (int n = 0; n < 8; n++) {
                     a[n] = vec_fma(x, vec_load(memory + k + (size_t)n * VEC_LANES), a[n]);
-                }
-            }
-            __asm__ volatile("" : : : "memory");
-        }
-        const double taken = now() - start;
-        best = taken < best ? taken : best;
-    }
-    float lanes[VEC_LANES];
-    for (int n = 0; n < 8; n++) {
-        vec_store(lanes, a[n]);
-        sink += lanes[0];
-    }
-    return best;
-}
-
-/* Microseconds for `times` loads of the 64 rows of 64 x 4 weights of one step of 64 units, one multiply-add to a load.
- * A first-level cache of 32 KiB in 8 ways has 64 sets of lines, chosen by the place within a page of 4 KiB. Three rows
- * of eight lie in the first 3 KiB of eight pages and fill 48 sets; the other five lie in the last KiB of 40 pages, pass
- * through the other 16 sets, and so never push the first ones out. */
-static double stream_parted(const float *memory, int times) {
-    enum { PAGE = 1024, ROW_FLOATS = 256, VECTORS = ROW_FLOATS / VEC_LANES };
-    static const int stays[8] = {1, 0, 0, 1, 0, 0, 1, 0}; /* mixed evenly, so that the second level never idles */
-    double best = 1e30;
-    vec a[8];
-    for (int n = 0; n < 8; n++) {
-        a[n] = vec_set1(0.0f);
-    }
-    for (int round = 0; round < 4 * ROUNDS; round++) {
-        const vec x = vec_set1(0.5f);
-        const double start = now();
-        for (int t = 0; t < times; t++) {
-            const float *kept = memory, *passing = memory + 3 * ROW_FLOATS;
-            for (int k = 0; k < 64; k += 8, kept += PAGE, passing += 5 * PAGE) {
-                int n_kept = 0, n_passing = 0;
-#pragma GCC unroll 8
-                for (int row = 0; row < 8; row++) {
-                    const float *w = stays[row] ? kept + ROW_FLOATS * n_kept++ : passing + PAGE * n_passing++;
-#pragma GCC unroll 32
-                    for (int n = 0; n < VECTORS; n++) {
-                        const int v = n * 3 % VECTORS; /* not one by one: prefetching beyond a row would be in vain */
-                        a[n % 8] = vec_fma(x, vec_load(w + (size_t)v * VEC_LANES), a[n % 8]);
-                    }
                 }
             }
             __asm__ volatile("" : : : "memory");
@@ -214,7 +171,7 @@ int main(void) {
         printf("%s\"%zu\": %.1f", kib > 16 ? ", " : "", kib,
                (double)kib * 1024 * 20 / stream(memory, kib * 1024, 20) / 1e3);
     }
-    printf("}, \"parted_us\": %.2f, \"shapes\": [", stream_parted(memory, 49));
+    printf("}, \"shapes\": [");
     for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
         const shape *s = &shapes[n];
         const size_t units = (s->hidden + VEC_LANES - 1) / VEC_LANES * VEC_LANES;

@@ -1,8 +1,9 @@
-"""The models that everything is measured with, with random weights: speed does not depend on their values."""
+"""The shapes that everything is measured with, with random weights: speed does not depend on their values."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,4 +55,33 @@ def exit_() -> Model:
     )
 
 
-MODELS = {"quant": quant, "exit": exit_}
+def lstm(features: int, hidden: int, layers: int = 1, dense: bool = False) -> Model:
+    """LSTM layers that answer with the last step's h, or behind it one Dense 1."""
+    rng = np.random.default_rng(1000 * hidden + layers)
+    stack = [layer(L.LSTM, "lstm", rng, input_size=features, hidden_size=hidden, num_layers=layers)]
+    return Model([*stack, layer(L.Linear, "fc", rng, in_features=hidden, out_features=1)] if dense else stack)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A model and what it is asked."""
+
+    name: str  # of its file in benchmarks/results
+    title: str
+    build: Callable[[], Model]
+    steps: int  # of a window
+    carried: bool = False  # one step a call, h and c carried from call to call
+
+
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        Shape("quant", "quant: 50 x 10, hidden 64, head", quant, 50),
+        Shape("exit", "exit: 50 x 8, 2 x 64, head", exit_, 50),
+        Shape("hidden32", "50 x 10, hidden 32", lambda: lstm(10, 32), 50),
+        Shape("hidden128", "100 x 32, hidden 128", lambda: lstm(32, 128), 100),
+        Shape("a", "A: 50 x 100, 2 x 100, Dense 1", lambda: lstm(100, 100, 2, dense=True), 50),
+        Shape("hidden256", "50 x 16, 2 x 256", lambda: lstm(16, 256, 2), 50),
+        Shape("step", "one step, hidden 64, input 10, state carried", lambda: lstm(10, 64), 1, carried=True),
+    )
+}

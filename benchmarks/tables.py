@@ -1,63 +1,192 @@
-"""Write the tables of README.md and docs/benchmarks.md from benchmarks/results, between their markers.
+"""Write the tables and the plot of README.md and docs/benchmarks.md from benchmarks/results, between their markers.
 
-python benchmarks/tables.py
+    python benchmarks/tables.py
+
+What has not been measured stays as it is in the documents.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import plot
+from models import SHAPES
+from results import read
+
 ROOT = Path(__file__).parents[1]
+PLOT = Path("docs") / "_static" / "benchmarks.svg"
+OURS = "lstmcore"
+
+Facts = dict[str, Any]
+Row = dict[str, Any]
 
 
-def shown(row: dict[str, Any]) -> bool:
-    """Every kernel of the C backend, and each other engine at its best."""
-    return bool(row["best"]) or row["label"] == "lstmcore c"
-
-
-def engine(row: dict[str, Any]) -> str:
+def engine(row: Row) -> str:
     """What a row is called: the C backend by its kernel, a peer without the setting that was its best."""
-    return f"{row['label']} {row['settings']}".strip() if row["label"].startswith("lstmcore") else str(row["label"])
+    return f"{row['label']} {row['settings']}".strip() if row["label"].startswith(OURS) else str(row["label"])
 
 
-def microseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+def time(us: float | None) -> str:
+    """Microseconds in three or so digits."""
+    return "-" if us is None else f"{us:.2f}" if us < 10 else f"{us:.1f}" if us < 100 else f"{us:,.0f}"
 
 
-def bench_table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Both models side by side, the fastest on the first of them first; losing rows stay."""
-    models = {name: {engine(row): row for row in facts["rows"] if shown(row)} for name, facts in results.items()}
-    machine = results["quant"]["machine"]
-    versions = ", ".join(f"{k} {machine['packages'][k]}" for k in ("onnxruntime", "openvino", "torch"))
+def ratio(times: float | None) -> str:
+    return "-" if times is None else f"{times:.2f}" if times < 100 else f"{times:,.0f}"
+
+
+def spread(row: Row) -> str:
+    """The ratio and the middle 90 % of the rounds."""
+    return f"{ratio(row['ratio'])} ({ratio(row['ratio_low'])}-{ratio(row['ratio_high'])})"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown; a column whose name begins with ">" is set to the right."""
+    names = [column.removeprefix(">") for column in columns]
+    rules = ["---:" if column.startswith(">") else "---" for column in columns]
+    return [f"| {' | '.join(cells)} |" for cells in (names, rules, *rows)]
+
+
+def peers(rows: Sequence[Row], key: str) -> list[Row]:
+    """The peers' rows that are marked by `key`, the fastest first."""
+    return sorted((row for row in rows if row[key] and not row["label"].startswith(OURS)), key=lambda row: row["ratio"])
+
+
+def machine(facts: Facts) -> str:
+    """Where it was measured, and with which versions."""
+    about = facts["machine"]
+    versions = (f"{name} {about['packages'][name]}" for name in ("onnxruntime", "openvino", "torch"))
+    return f"{about['processor']}, {facts['cpus']} CPUs; Python {about['python']}, {', '.join(versions)}"
+
+
+def readme(results: dict[str, Facts]) -> list[str]:
+    """Two models side by side, the fastest on the first of them first, losing rows too; a line for each other shape."""
+    models = {name: {engine(row): row for row in shown(results[name])} for name in ("quant", "exit")}
     lines = [
-        f"µs for one window of 50 ticks, from the Python call to its result, on one {machine['processor']};",
-        f"{versions}, each at the best of its settings, in interleaved rounds; × is the ratio to the first row.",
-        "*quant* is LSTM(10 → 64) with a head, *exit* two LSTM layers of 64 with a head (`make bench`).",
+        f"µs for one window, from the Python call to its result, on {machine(results['quant'])};",
+        "each at the best of its settings, in interleaved rounds; × is the ratio to the first row.",
+        "*quant* is LSTM(10 → 64), *exit* two LSTM layers of 64, each with a head and 50 ticks (`make bench`).",
         "",
         "| |" + "|".join(f" {name} p50 | p99 | p99.9 | × " for name in models) + "|",
         "|---|" + "---:|" * 4 * len(models),
     ]
-    first = next(iter(models.values()))
-    for name in sorted(first, key=lambda name: float(first[name]["p50"])):
-        cells = []
-        for rows in models.values():
-            row = rows[name]
-            cells += [*(microseconds(row[key]) for key in ("p50", "p99", "p99_9")), f"{row['ratio']:.2f}"]
+    first = models["quant"]
+    for name in sorted(first, key=lambda name: float(first[name]["ratio"])):
+        times = (rows[name] for rows in models.values())
+        cells = [
+            cell for row in times for cell in (*map(time, (row["p50"], row["p99"], row["p99_9"])), ratio(row["ratio"]))
+        ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+    others = [(facts["rows"][0], facts) for name, facts in results.items() if name not in models]
+    best = [
+        [facts["model"], time(own["p50"]), time(peer["p50"]), f"{peer['label']}, {peer['settings']}", spread(peer)]
+        for own, facts in others
+        for peer in peers(facts["rows"], "best")[:1]
+    ]
+    columns = ["ticks x features, LSTM", ">lstmcore p50", ">best of the others", "which", ">× (5-95 %)"]
+    picture = f"![p50 of every engine for every shape, with p99]({PLOT.as_posix()})"
+    return [*lines, "", *table(columns, best), "", picture]
 
 
-def ceiling_table(ceiling: dict[str, Any]) -> list[str]:
+def shown(facts: Facts) -> list[Row]:
+    """Every kernel of the C backend, and each other engine at its best."""
+    return [row for row in facts["rows"] if row["best"] or row["label"] == f"{OURS} c"]
+
+
+def summary(results: dict[str, Facts]) -> list[str]:
+    """Every shape: this project's first row beside ONNX Runtime at its best, and at its best with one thread."""
+    rows = []
+    for facts in results.values():
+        own = facts["rows"][0]
+        cells = [facts["model"], time(own["p50"]), time(own["p99"])]
+        for key in ("best", "best_one_thread"):
+            (peer,) = (row for row in peers(facts["rows"], key) if row["label"] == "ONNX Runtime")
+            cells += [peer["settings"], time(peer["p50"]), spread(peer), ratio(peer["ratio_p99"])]
+        rows.append(cells)
+    half = [">p50", ">× (5-95 %)", ">× of p99s"]
+    columns = ["shape", ">lstmcore p50", ">p99", "ONNX Runtime's best", *half, "its best with one thread", *half]
+    picture = f"![p50 of every engine for every shape, with p99]({PLOT.relative_to('docs').as_posix()})"
+    return [*table(columns, rows), "", picture]
+
+
+def shapes(results: dict[str, Facts]) -> list[str]:
+    """A table a shape: every engine with every setting."""
+    lines = []
+    columns = [
+        "", "who", "settings", ">p50", ">p99", ">p99.9", ">max", ">min", ">× (5-95 %)", ">× of p99s", ">difference",
+    ]  # fmt: skip
+    for facts in results.values():
+        rows = [
+            [
+                "*" if row["best"] else "", row["label"], row["settings"],
+                *(time(row[key]) for key in ("p50", "p99", "p99_9", "max", "min")),
+                spread(row), ratio(row["ratio_p99"]), f"{row['difference']:.1e}",
+            ]
+            for row in facts["rows"]
+        ]  # fmt: skip
+        lines += [f"### {facts['model']}", "", f"{facts['rounds']} rounds in {facts['seconds']:.0f} s.", ""]
+        lines += [*table(["best", *columns[1:]], rows), ""]
+    return lines[:-1]
+
+
+def cold(results: dict[str, Facts]) -> list[str]:
+    """Every shape: this project's first row and each peer's best of that way."""
+    rows = []
+    for facts in results.values():
+        ways = [{row["label"]: row for row in facts["cold"][way] if row["best"]} for way in ("flushed", "idle")]
+        warm = {row["label"]: row for row in facts["rows"] if row["best"]}
+        for label in ways[0]:
+            cells = [facts["model"], label, time(warm[label]["p50"])]
+            for way in ways:
+                cells += [time(way[label]["p50"]), time(way[label]["max"]), spread(way[label])]
+            rows.append(cells)
+    half = [">max", ">× (5-95 %)"]
+    return table(["shape", "who", ">warm p50", ">flushed p50", *half, ">idle p50", *half], rows)
+
+
+def edge(facts: Facts) -> list[str]:
+    return table(
+        ["shape", "from Python", ">C p50", ">Python p50", ">edge (5-95 %)", ">of it an empty call"],
+        [
+            [
+                row["shape"], row["input"], time(row["c_p50"]), time(row["python_p50"]),
+                f"{row['edge']:.2f} ({row['edge_low']:.2f}-{row['edge_high']:.2f})", f"{row['empty_call']:.2f}",
+            ]
+            for row in facts["rows"]
+        ],
+    )  # fmt: skip
+
+
+def subnormals(facts: Facts) -> list[str]:
+    return table(
+        ["who", "subnormal", ">p50 normal", ">p50 subnormal", ">× (5-95 %)"],
+        [
+            [row["who"], row["kind"], time(row["normal_p50"]), time(row["subnormal_p50"]), spread(row)]
+            for row in facts["rows"]
+        ],
+    )
+
+
+def ceiling(facts: Facts) -> list[str]:
     """The AVX-512 kernel beside its two floors."""
-    lines = ["| shape | load weights µs | multiply-adds µs | `lstmcore_run` p50 µs |", "|---|---:|---:|---:|"]
-    result = next(k for k in ceiling["kernels"] if k["kernel"] == "avx512")
-    for shape in result["shapes"]:
-        times = " | ".join(f"{shape[key]:.1f}" for key in ("stream_us", "fma_us", "run_p50_us"))
-        lines.append(f"| {shape['name']} | {times} |")
-    lines.append(f"| 49 steps of hidden 64, 3/8 of the weights kept in L1 by their layout | {result['parted_us']:.1f} | | |")
-    return lines
+    result = next(k for k in facts["kernels"] if k["kernel"] == "avx512")
+    rows = [
+        [shape["name"], *(f"{shape[key]:.1f}" for key in ("stream_us", "fma_us", "run_p50_us"))]
+        for shape in result["shapes"]
+    ]
+    return table(["shape", ">load weights µs", ">multiply-adds µs", ">`lstmcore_run` p50 µs"], rows)
+
+
+def weights(facts: Facts) -> list[str]:
+    """The ways to load the weights of 64 units, each kernel a column."""
+    names = [way["name"] for way in facts["kernels"][0]["ways"]]
+    columns = [[f"{way['us']:.1f}" for way in result["ways"]] for result in facts["kernels"]]
+    return table(
+        ["49 steps of hidden 64", *(f">{result['kernel']} µs" for result in facts["kernels"])],
+        [list(row) for row in zip(names, *columns, strict=True)],
+    )
 
 
 def replace(path: Path, marker: str, lines: list[str]) -> None:
@@ -67,14 +196,19 @@ def replace(path: Path, marker: str, lines: list[str]) -> None:
     path.write_text(before + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1], encoding="utf-8")
 
 
-def read(name: str) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    return facts
-
-
 def main() -> None:
-    replace(ROOT / "README.md", "bench", bench_table({name: read(name) for name in ("quant", "exit")}))
-    replace(ROOT / "docs" / "benchmarks.md", "ceiling", ceiling_table(read("ceiling")))
+    page = ROOT / "docs" / "benchmarks.md"
+    results = read(SHAPES)
+    if {"quant", "exit"} <= set(results):
+        plot.draw(results, ROOT / PLOT)
+        replace(ROOT / "README.md", "bench", readme(results))
+        for name, write in {"summary": summary, "shapes": shapes, "cold": cold}.items():
+            replace(page, name, write(results))
+    writers = {"edge": edge, "subnormals": subnormals, "ceiling": ceiling}
+    for name, facts in read(writers).items():
+        replace(page, name, writers[name](facts))
+        if name == "ceiling":
+            replace(ROOT / "docs" / "kernels.md", "weights", weights(facts))
 
 
 if __name__ == "__main__":

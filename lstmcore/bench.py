@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from lstmcore.model import Model
 
 POOL = 64  # different windows; together they fit the second-level cache
 BURST = 4e-3  # seconds that a contender answers before the next one's turn, if a call is shorter than that
-LONG_BURST = 5 * BURST  # when it is cut short: threads that wait for a busy core can take a second a call
+LONG_BURST = 5 * BURST  # when it is cut short: threads that wait for a busy core can take a second a call;
+# who needs longer for a whole turn sits out some rounds, so that the others have more of them
 MAX_CALLS = 400  # in a burst
 UNTIMED = 3  # calls before each burst: code, weights and threads of the contender come back to the caches
 WARM_UP = 0.1  # seconds
@@ -38,24 +40,31 @@ class Contender:
 
     label: str
     settings: str
-    answer: Callable[[Array], Any]
+    answer: Callable[[Any], Any]
     ready: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    threads: int | None = 1  # None: as many as it takes by itself
     difference: float = 0.0  # the largest from the float64 reference; see comparison.Difference
     calls: int = 1  # in a burst
-    rounds: list[Array] = field(default_factory=list)  # ns of each call, an array a round
+    every: int = 1  # takes part in every such round: 3 is every third
+    rounds: list[Array] = field(default_factory=list)  # ns of each call, an array a round; empty: sat out
 
     def warm_up(self, windows: Sequence[Array]) -> None:
-        """Answer for a while, and see how many calls a burst can hold."""
+        """Answer for a while, and see how many calls a burst can hold, and how often there can be one."""
         with self.ready():
             start = time.perf_counter()
             for n in itertools.count(1):
                 self.answer(windows[n % len(windows)])
                 if (passed := time.perf_counter() - start) > WARM_UP:
                     break
-        self.calls = int(np.clip(BURST / (passed / n), 1, MAX_CALLS))
+        call = passed / n
+        self.calls = int(np.clip(BURST / call, 1, MAX_CALLS))
+        self.every = int(np.ceil((self.calls + min(UNTIMED, self.calls)) * call / LONG_BURST))
 
     def burst(self, windows: Iterator[Array]) -> None:
-        """Answer `calls` windows, or what of them fits a long burst, and keep the time of each."""
+        """Answer `calls` windows, or what of them fits a long burst, and keep the time of each; or sit out."""
+        if len(self.rounds) % self.every:
+            self.rounds.append(np.empty(0))
+            return
         times = []
         answer, clock = self.answer, time.perf_counter_ns
         with self.ready():
@@ -81,14 +90,17 @@ class Row:
     difference: float
     calls: int
     p50: float
-    p99: float
-    p99_9: float | None  # None below a thousand calls, where it would be the maximum by another name
+    p99: float | None  # None below a hundred calls, where it would be the maximum by another name
+    p99_9: float | None  # None below a thousand
     max: float
     min: float
     ratio: float  # how many times the first contender's time: median over the rounds
     ratio_low: float  # 5th percentile of the rounds
     ratio_high: float  # 95th percentile
-    best: bool  # the fastest of its label's settings
+    ratio_p99: float | None  # p99 over the first contender's p99, each of all its calls
+    threads: int | None
+    best: bool = False  # the fastest of its label's settings
+    best_one_thread: bool = False  # the fastest of its label's settings with one thread
 
 
 def compare(contenders: Sequence[Contender], model: Model, steps: int, seed: int) -> tuple[list[Array], int]:
@@ -109,44 +121,88 @@ def compare(contenders: Sequence[Contender], model: Model, steps: int, seed: int
     return pool, len(expected)
 
 
-def measure(contenders: Sequence[Contender], pool: Sequence[Array], seconds: float, seed: int) -> Iterator[float]:
-    """Run rounds for `seconds`, at least `LEAST_ROUNDS`; yields the share of the time that has passed."""
-    rng = np.random.default_rng(seed)
-    windows = [itertools.cycle(pool) for _ in contenders]
+def runs_here() -> list[tuple[str, str | None]]:
+    """Every backend that can be imported here and, of the C backend, every kernel: (backend, kernel)."""
+    from lstmcore.backends import c
+
+    numba = [("numba", None)] if importlib.util.find_spec("numba") else []
+    return [*(("c", kernel) for kernel in c.kernels_here()), *numba, ("numpy", None)]
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python from collecting garbage: it would do so in the middle of someone's call."""
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for contender in contenders:
-            contender.warm_up(pool)
-        start = time.perf_counter()
-        for n in itertools.count(1):
-            for k in rng.permutation(len(contenders)):
-                contenders[k].burst(windows[k])
-            passed = (time.perf_counter() - start) / seconds
-            yield min(passed, 1.0)
-            if passed >= 1 and n >= LEAST_ROUNDS:
-                return
+        yield
     finally:
         if collecting:
             gc.enable()
 
 
+def measure(
+    contenders: Sequence[Contender],
+    pool: Sequence[Any],
+    seconds: float,
+    seed: int,
+    turn: Callable[[Contender, Iterator[Any]], None] = lambda contender, windows: contender.burst(windows),
+) -> Iterator[float]:
+    """Run rounds for `seconds`, at least `LEAST_ROUNDS`; yields the share of the time that has passed.
+
+    `turn` is what a contender does in a round: it appends an array to the contender's `rounds`.
+    """
+    rng = np.random.default_rng(seed)
+    windows = [itertools.cycle(pool) for _ in contenders]
+    with no_collection():
+        for contender in contenders:
+            contender.warm_up(pool)
+        contenders[0].every = 1  # the ratios of all others need it
+        start = time.perf_counter()
+        for n in itertools.count(1):
+            for k in rng.permutation(len(contenders)):
+                turn(contenders[k], windows[k])
+            passed = (time.perf_counter() - start) / seconds
+            yield min(passed, 1.0)
+            if passed >= 1 and n >= LEAST_ROUNDS:
+                return
+
+
 def rows(contenders: Sequence[Contender]) -> list[Row]:
     """The results of all contenders after `measure`; ratios are to the first one."""
-    base = np.array([np.median(times) for times in contenders[0].rounds])
+    base = contenders[0].rounds
+    base_p99 = _percentile(contenders[0], 99, least=100)
     out = []
-    medians: dict[str, float] = {}
     for contender in contenders:
         times = np.concatenate(contender.rounds) / 1e3
-        p50, p99, p99_9 = np.percentile(times, [50, 99, 99.9])
-        ratios = np.array([np.median(times) for times in contender.rounds]) / base
-        low, ratio, high = np.percentile(ratios, [5, 50, 95])
-        medians[contender.label] = min(ratio, medians.get(contender.label, np.inf))
+        p99, p99_9 = _percentile(contender, 99, least=100), _percentile(contender, 99.9, least=1000)
+        ratio_p99 = None if p99 is None or base_p99 is None else p99 / base_p99
+        pairs = zip(contender.rounds, base, strict=True)
+        ratios = [np.median(times) / np.median(first) for times, first in pairs if len(times)]
+        low, ratio, high = (float(r) for r in np.percentile(ratios, [5, 50, 95]))
         row = Row(
             contender.label, contender.settings, contender.difference, len(times),
-            float(p50), float(p99), float(p99_9) if len(times) >= 1000 else None, float(times.max()),
-            float(times.min()), float(ratio), float(low), float(high), best=False,
+            float(np.median(times)), p99, p99_9, float(times.max()), float(times.min()),
+            ratio, low, high, ratio_p99, contender.threads,
         )  # fmt: skip
         out.append(row)
-    return [Row(**{**vars(row), "best": row.ratio == medians[row.label]}) for row in out]
+    best = _least(out)
+    single = _least([row for row in out if row.threads == 1])
+    return [
+        replace(
+            row, best=row.ratio == best[row.label], best_one_thread=row.threads == 1 and row.ratio == single[row.label]
+        )
+        for row in out
+    ]
+
+
+def _percentile(contender: Contender, share: float, least: int) -> float | None:
+    """A percentile of all calls in microseconds; None below `least` calls."""
+    times = np.concatenate(contender.rounds)
+    return float(np.percentile(times, share)) / 1e3 if len(times) >= least else None
+
+
+def _least(rows: Sequence[Row]) -> dict[str, float]:
+    """Each label's least ratio."""
+    return {label: min(row.ratio for row in rows if row.label == label) for label in {row.label for row in rows}}

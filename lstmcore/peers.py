@@ -35,6 +35,7 @@ class Peer(abc.ABC):
 
     label: str
     settings: str
+    threads: int | None  # None: as many as the library takes by itself
 
     @abc.abstractmethod
     def __call__(self, window: Array) -> Any:
@@ -70,10 +71,11 @@ def build(name: str, model: Model, steps: int, threads: Sequence[int | None], co
     if name == "torch":
         from lstmcore.formats.torch_build import to_module
 
+        torch = need("torch", "torch")
         module = to_module(model.astype(np.float32))
-        modules = {"eager": module, "jit": _script(module, steps, model.input_size)}
+        modules = {"eager": module, "jit": script(module, (torch.zeros(1, steps, model.input_size),))}
         if compiled:
-            modules["compile"] = need("torch", "torch").compile(module)
+            modules["compile"] = torch.compile(module)
         yield from (Torch(m, kind, count) for count in threads for kind, m in modules.items())
         return
     onnx = _fixed_onnx(model, steps)
@@ -96,25 +98,31 @@ def _fixed_onnx(model: Model, steps: int) -> bytes:
     return data
 
 
-def _threads(count: int | None) -> str:
-    return "default threads" if count is None else f"{count} thread{'s' * (count > 1)}"
+def count_of(threads: int | None) -> str:
+    """How `settings` says it."""
+    return "default threads" if threads is None else f"{threads} thread{'s' * (threads > 1)}"
+
+
+def onnxruntime_session(onnx: bytes, threads: int | None) -> Any:
+    """An InferenceSession on the CPU, every graph optimisation on."""
+    runtime = need("onnxruntime", "peers")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    return runtime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRuntime(Peer):
-    """ONNX Runtime's `run`, on the CPU, every graph optimisation on."""
+    """ONNX Runtime's `run`."""
 
     label = "ONNX Runtime"
 
     def __init__(self, onnx: bytes, threads: int | None) -> None:
-        runtime = need("onnxruntime", "peers")
-        options = runtime.SessionOptions()
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-        self.session = runtime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-        self.settings = f"run, {_threads(threads)}"
+        self.session = onnxruntime_session(onnx, threads)
+        self.settings, self.threads = f"run, {count_of(threads)}", threads
         inputs = self.session.get_inputs()
         if len(inputs) != 1:
             raise ValueError(f"ONNX: expected one input, got {[x.name for x in inputs]}")
@@ -135,7 +143,7 @@ class OnnxRuntimeBound(OnnxRuntime):
 
     def __init__(self, onnx: bytes, threads: int | None, shape: tuple[int, int, int]) -> None:
         super().__init__(onnx, threads)
-        self.settings = f"bound, {_threads(threads)}"
+        self.settings = f"bound, {count_of(threads)}"
         value = need("onnxruntime", "peers").OrtValue
         self.window = np.zeros(shape, np.float32)
         self.answer = np.zeros_like(self.session.run(None, {self.input: self.window})[0])
@@ -150,19 +158,23 @@ class OnnxRuntimeBound(OnnxRuntime):
         return self.answer[0]
 
 
+def openvino_compiled(model: Any, threads: int | None) -> Any:
+    """A CompiledModel on the CPU, tuned for latency, in float32."""
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(threads)
+    return need("openvino", "peers").Core().compile_model(model, "CPU", config)
+
+
 class OpenVino(Peer):
-    """OpenVINO's infer request, tuned for latency, in float32, its tensors bound once."""
+    """OpenVINO's infer request, its tensors bound once."""
 
     label = "OpenVINO"
 
     def __init__(self, onnx: bytes, threads: int | None) -> None:
         openvino = need("openvino", "peers")
-        core = openvino.Core()
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = str(threads)
-        compiled = core.compile_model(core.read_model(io.BytesIO(onnx)), "CPU", config)
-        self.settings = f"infer request, {_threads(threads)}"
+        compiled = openvino_compiled(openvino.Core().read_model(io.BytesIO(onnx)), threads)
+        self.settings, self.threads = f"infer request, {count_of(threads)}", threads
         self.window = np.zeros(tuple(compiled.input(0).shape), np.float32)
         self.request = compiled.create_infer_request()
         self.request.set_input_tensor(openvino.Tensor(self.window, shared_memory=True))
@@ -184,7 +196,7 @@ class Torch(Peer):
         self.torch = need("torch", "torch")
         self.module = module
         self.threads = threads
-        self.settings = f"{kind}, {_threads(threads)}"
+        self.settings = f"{kind}, {count_of(threads)}"
 
     def __call__(self, window: Array) -> Any:
         return self.module(self.torch.from_numpy(window)[None])[0].numpy()
@@ -201,10 +213,9 @@ class Torch(Peer):
             self.torch.set_num_threads(before)
 
 
-def _script(module: Any, steps: int, features: int) -> Any:
-    """The module traced, frozen and optimised by torch.jit."""
+def script(module: Any, example: Any) -> Any:
+    """The module traced with `example`, a tuple of arguments, frozen and optimised by torch.jit."""
     torch = need("torch", "torch")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch announces what it will replace this by
-        traced = torch.jit.trace(module, torch.zeros(1, steps, features))
-        return torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        return torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(module, example)))

@@ -49,9 +49,10 @@ def test_ratios_times_and_the_best_setting() -> None:
     assert rows[1].ratio == pytest.approx(4, rel=0.5)
     assert rows[2].ratio == pytest.approx(2, rel=0.5)
     for row, seconds in zip(rows, (2e-4, 8e-4, 4e-4), strict=True):
-        assert seconds * 1e6 <= row.min <= row.p50 <= row.p99 <= row.max
+        assert seconds * 1e6 <= row.min <= row.p50 <= row.max
         assert row.p50 < 5 * seconds * 1e6
         assert row.ratio_low <= row.ratio <= row.ratio_high
+        assert (row.p99 is None) == (row.calls < 100)
         assert (row.p99_9 is None) == (row.calls < 1000)
 
 
@@ -61,7 +62,29 @@ def test_rows_are_computed_from_rounds() -> None:
     b.rounds = [np.array([3000, 4000, 5000]), np.array([30_000, 40_000, 50_000])]
     row = bench.rows([a, b])[1]
     assert (row.ratio, row.ratio_low, row.ratio_high) == (2, 2, 2)
-    assert (row.min, row.max, row.calls, row.p99_9) == (3, 50, 6, None)
+    assert (row.min, row.max, row.calls, row.p99, row.p99_9, row.ratio_p99) == (3, 50, 6, None, None, None)
+
+
+def test_the_best_with_one_thread_and_the_ratio_of_p99s() -> None:
+    def timed(settings: str, threads: int | None, ns: int) -> bench.Contender:
+        calls = np.full(200, ns)
+        calls[-4:] *= 10
+        return bench.Contender("peer", settings, len, threads=threads, rounds=[calls, calls])
+
+    ours = bench.Contender("ours", "", len, rounds=[np.full(200, 1000), np.full(200, 1000)])
+    all_rows = bench.rows([ours, timed("two", None, 2000), timed("one", 1, 4000), timed("slow", 1, 8000)])
+    assert [row.best for row in all_rows] == [True, True, False, False]
+    assert [row.best_one_thread for row in all_rows] == [True, False, True, False]
+    assert [row.ratio_p99 for row in all_rows] == [1, 20, 40, 80]
+
+
+def test_who_is_slow_sits_out_rounds_and_the_first_never_does() -> None:
+    contenders = [contender("slow", 0.03), contender("slower", 0.05), contender("fast", 1e-4)]
+    rounds = sum(1 for _ in bench.measure(contenders, [np.zeros((3, 2), np.float32)], 0.6, seed=0))
+    first, slower, fast = (len([times for times in c.rounds if len(times)]) for c in contenders)
+    assert len(contenders[1].rounds) == first == fast == rounds > slower >= 1
+    assert contenders[1].every > 1
+    assert all(row.ratio > 0 for row in bench.rows(contenders))
 
 
 def test_rounds_interleave_and_vary_the_window_and_gc_is_restored() -> None:
@@ -127,6 +150,12 @@ def test_every_peer_answers_as_the_reference(name: str, model: lstmcore.Model) -
         with peer.ready():
             got = answer_each(peer, pool)
         assert largest_difference(got, expected).value < 2e-6, peer.settings
+
+
+def test_what_runs_here_is_what_info_says() -> None:
+    runs, info = bench.runs_here(), lstmcore.info()
+    assert [kernel for name, kernel in runs if name == "c"] == info["kernels"]
+    assert list(dict.fromkeys(name for name, _ in runs)) == info["backends"]
 
 
 def test_torch_peers_leave_the_number_of_threads_alone(model: lstmcore.Model) -> None:

@@ -2,14 +2,13 @@
 
 Same weights, same windows, a new window at every call. Answers are compared with the float64 reference
 first: the largest difference stands in every row. Ratios are how many times the first row's time a row
-takes; the best setting of each library is marked *. Figures hold for this machine in this hour; run it where
-you will trade.
+takes, "of p99s" how many times its p99; the best setting of each library is marked *. Figures hold for this
+machine in this hour; run it where you will trade.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +16,6 @@ from typing import Any
 
 import lstmcore
 from lstmcore import bench, commands, peers, terminal
-from lstmcore.backends import NAMES
 from lstmcore.comparison import steps_of
 
 SUSPECT = 1e-4  # a row further than this from the reference does other work than the rest
@@ -51,44 +49,22 @@ def run(options: argparse.Namespace) -> int:
         commands.check_new(options.json, options.force)
     model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
     steps = steps_of(model, options.window)
-    contenders = own(model, everything=options.backend == "auto" and options.kernel is None)
     names = [] if options.peers == "none" else options.peers.split(",") if options.peers else peers.installed()
-    missing = [name for name in peers.NAMES if name not in names] if options.peers is None else []
-    for name in names:
-        built = peers.build(name, model, steps, options.threads, options.compile)
-        contenders += [bench.Contender(peer.label, peer.settings, peer, peer.ready) for peer in built]
+    contenders = own(model, everything=options.backend == "auto" and options.kernel is None)
+    contenders += others(names, model, steps, options.threads, options.compile)
     pool, compared = bench.compare(contenders, model, steps, options.seed)
-    for row in contenders:
-        if not row.difference < SUSPECT:
-            terminal.note(f"warning: {row.label}, {row.settings}: {row.difference:.2g} from the reference")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    parts = 100
-    shares = terminal.progress(
-        bench.measure(contenders, pool, options.seconds, options.seed),
-        parts,
-        "measuring",
-        lambda share: share * parts,
-    )
-    rounds = sum(1 for _ in shares)
-    rows = bench.rows(contenders)
     facts = {
         "model": options.model,
         "window": [steps, model.input_size],
         "parameters": sum(w.size for w in model.parameters.values()),
-        "seconds": options.seconds,
-        "rounds": rounds,
-        "seed": options.seed,
         "compared": compared,
-        "not_installed": missing,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load": load,
-        "machine": lstmcore.info(),
-        "rows": [asdict(row) for row in rows],
+        "not_installed": [name for name in peers.NAMES if name not in names] if options.peers is None else [],
+        **timed(contenders, pool, options.seconds, options.seed),
     }
     if options.json == "-":
         terminal.write_json(facts)
         return 0
-    _show(facts, rows)
+    show(facts)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             terminal.write_json(facts, file)
@@ -97,20 +73,42 @@ def run(options: argparse.Namespace) -> int:
 
 def own(model: lstmcore.Model, everything: bool) -> list[bench.Contender]:
     """This project's contenders: `model` as it is, then every other backend and kernel that runs here."""
-    models = [model]
-    if everything:
-        from lstmcore.backends import c
-
-        models += [model.with_backend("c", kernel) for kernel in c.kernels_here() if kernel != model.kernel]
-        others = [name for name in NAMES if name not in ("c", model.backend)]
-        if importlib.util.find_spec("numba") is None and "numba" in others:
-            others.remove("numba")
-        models += [model.with_backend(name) for name in others]
+    more = [run for run in bench.runs_here() if run != (model.backend, model.kernel)] if everything else []
+    models = [model, *(model.with_backend(*run) for run in more)]
     return [bench.Contender(f"lstmcore {m.backend}", m.kernel or "", m) for m in models]
 
 
-def _show(facts: dict[str, Any], rows: Sequence[bench.Row]) -> None:
-    machine = facts["machine"]
+def others(
+    names: Sequence[str], model: lstmcore.Model, steps: int, threads: Sequence[int | None], compiled: bool
+) -> list[bench.Contender]:
+    """The peers' contenders. Raises as `peers.build` does."""
+    built = (peer for name in names for peer in peers.build(name, model, steps, threads, compiled))
+    return [bench.Contender(peer.label, peer.settings, peer, peer.ready, peer.threads) for peer in built]
+
+
+def timed(contenders: Sequence[bench.Contender], pool: Sequence[Any], seconds: float, seed: int) -> dict[str, Any]:
+    """Measure compared contenders, with a progress bar: how, on which machine, and the rows, ready for JSON."""
+    for each in contenders:
+        if not each.difference < SUSPECT:
+            terminal.note(f"warning: {each.label}, {each.settings}: {each.difference:.2g} from the reference")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    parts = 100
+    shares = bench.measure(contenders, pool, seconds, seed)
+    rounds = sum(1 for _ in terminal.progress(shares, parts, "measuring", lambda share: share * parts))
+    return {
+        "seconds": seconds,
+        "rounds": rounds,
+        "seed": seed,
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": load,
+        "machine": lstmcore.info(),
+        "rows": [asdict(row) for row in bench.rows(contenders)],
+    }
+
+
+def show(facts: dict[str, Any]) -> None:
+    """Print what was measured as a table."""
+    machine, rows = facts["machine"], [bench.Row(**row) for row in facts["rows"]]
     versions = ", ".join(f"{k} {v}" for k, v in machine["packages"].items() if v)
     name, window = terminal.clean(facts["model"]), tuple(facts["window"])
     print(f"{name}: {facts['parameters']:,} parameters, window {window}")
@@ -122,26 +120,27 @@ def _show(facts: dict[str, Any], rows: Sequence[bench.Row]) -> None:
     print(f"difference: the largest from the float64 reference over {facts['compared']} windows\n")
     times = (">p50", ">p99", ">p99.9", ">max", ">min")
     terminal.table(
-        [">", "who", "settings", ">difference", *times, ">calls", ">ratio", "5-95 %"],
+        [">", "who", "settings", ">difference", *times, ">calls", ">ratio", "5-95 %", ">of p99s"],
         [
             (
                 "*" if row.best else "", row.label, row.settings, f"{row.difference:.1e}",
                 *map(_time, (row.p50, row.p99, row.p99_9, row.max, row.min)), f"{row.calls:,}",
-                _ratio(row.ratio), f"{_ratio(row.ratio_low)}-{_ratio(row.ratio_high)}",
+                _ratio(row.ratio), f"{_ratio(row.ratio_low)}-{_ratio(row.ratio_high)}", _ratio(row.ratio_p99),
             )
             for row in rows
         ],
     )  # fmt: skip
     first = f"{rows[0].label} {rows[0].settings}".strip()
     for row in rows:
-        if row.best and not row.label.startswith("lstmcore"):
-            print(f"{row.label} at its best ({row.settings}) takes {row.ratio:.2f} times as long as {first}")
+        if not row.label.startswith("lstmcore") and (row.best or row.best_one_thread):
+            how = "at its best" if row.best else "at its best with one thread"
+            print(f"{row.label} {how} ({row.settings}) takes {row.ratio:.2f} times as long as {first}")
     for name in facts["not_installed"]:
         print(f'not measured, because not installed: {name}; pip install "lstmcore[peers]" brings it')
 
 
-def _ratio(times: float) -> str:
-    return f"{times:.2f}" if times < 100 else f"{times:,.0f}"
+def _ratio(times: float | None) -> str:
+    return "-" if times is None else f"{times:.2f}" if times < 100 else f"{times:,.0f}"
 
 
 def _time(us: float | None) -> str:

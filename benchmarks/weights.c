@@ -1,0 +1,170 @@
+/* Ways to bring the recurrent weights of 64 units to the multiply-adds, 49 steps of them: what each layout and order
+ * costs when nothing else is done. Prints JSON; benchmarks/ceiling.py builds and reads it.
+ *
+ *     weights_avx512 | weights_avx2
+ *
+ * A step takes 64 rows k of 4 gates x 64 units, 64 KiB, twice a first-level cache of 32 KiB. All but the last way keep
+ * the kernel's layout, [block][k][gate][lane].
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+#include "vec_avx512.h"
+#define NAME "avx512"
+#else
+#include "vec_avx2.h"
+#define NAME "avx2"
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
+
+enum { STEPS = 49, UNITS = 64, ROUNDS = 400, BLOCKS = UNITS / VEC_LANES, K_STEP = 4 * VEC_LANES };
+enum { PAGE = 1024 /* floats */, PARTED_ROW = 4 * UNITS };
+
+static float h[UNITS], out[4 * UNITS];
+
+/* B blocks of units at once; what is `ahead` floats away is prefetched, with the hint. */
+INLINE void blocks_at(const int B, const int ahead, const int hint, const float *weights) {
+    vec acc[16];
+    UNROLL
+    for (int n = 0; n < 4 * B; n++) {
+        acc[n] = vec_set1(0.0f);
+    }
+    for (int k = 0; k < UNITS; k++, weights += K_STEP) {
+        const vec x = vec_set1(h[k]);
+        UNROLL
+        for (int n = 0; n < 4 * B; n++) {
+            const float *at = weights + n / 4 * UNITS * K_STEP + n % 4 * VEC_LANES;
+            if (ahead != 0 && (n * VEC_LANES) % 16 == 0) {
+                __builtin_prefetch(at + ahead, 0, hint);
+            }
+            acc[n] = vec_fma(x, vec_load(at), acc[n]);
+        }
+    }
+    UNROLL
+    for (int n = 0; n < 4 * B; n++) {
+        vec_store(out + n * VEC_LANES, acc[n]);
+    }
+}
+
+INLINE void in_blocks(const int B, const int ahead, const int hint, int down, const float *weights) {
+    for (int b = 0; b < BLOCKS; b += B) {
+        blocks_at(B, ahead, hint, weights + (down ? BLOCKS - B - b : b) * UNITS * K_STEP);
+    }
+}
+
+static void one_block(const float *w, int t) {
+    (void)t;
+    in_blocks(1, 0, 0, 0, w);
+}
+static void one_block_to_and_fro(const float *w, int t) {
+    in_blocks(1, 0, 0, t & 1, w);
+}
+static void two_blocks_to_and_fro(const float *w, int t) {
+    in_blocks(2, 0, 0, t & 1, w);
+}
+static void four_blocks(const float *w, int t) {
+    in_blocks(4, 0, 0, t & 1, w);
+}
+static void prefetch_512(const float *w, int t) {
+    in_blocks(1, 128, 3, t & 1, w);
+}
+static void prefetch_2048(const float *w, int t) {
+    in_blocks(1, 512, 3, t & 1, w);
+}
+static void prefetch_past(const float *w, int t) {
+    in_blocks(1, 128, 0, t & 1, w);
+}
+static void first_block_only(const float *w, int t) {
+    (void)t;
+    for (int b = 0; b < BLOCKS; b++) {
+        blocks_at(1, 0, 0, w);
+    }
+}
+
+/* A first-level cache of 32 KiB in 8 ways has 64 sets of lines, chosen by the place within a page of 4 KiB. Three rows
+ * of eight lie in the first 3 KiB of eight pages and fill 48 sets; the other five lie in the last KiB of 40 pages, pass
+ * through the other 16 sets, and so never push the first ones out. */
+static void parted(const float *w, int t) {
+    static const int stays[8] = {1, 0, 0, 1, 0, 0, 1, 0}; /* mixed evenly, so that the second level never idles */
+    enum { VECTORS = PARTED_ROW / VEC_LANES, SUMS = VECTORS < 16 ? VECTORS : 16 };
+    const float *kept = w, *passing = w + 3 * PARTED_ROW;
+    vec acc[SUMS];
+    (void)t;
+    UNROLL
+    for (int n = 0; n < SUMS; n++) {
+        acc[n] = vec_set1(0.0f);
+    }
+    for (int k = 0; k < UNITS; k += 8, kept += PAGE, passing += 5 * PAGE) {
+        int n_kept = 0, n_passing = 0;
+#pragma GCC unroll 8
+        for (int row = 0; row < 8; row++) {
+            const float *at = stays[row] ? kept + PARTED_ROW * n_kept++ : passing + PAGE * n_passing++;
+            const vec x = vec_set1(h[k + row]);
+            UNROLL
+            for (int n = 0; n < VECTORS; n++) {
+                const int v = n * 3 % VECTORS; /* not one by one: prefetching beyond a row would be in vain */
+                acc[n % SUMS] = vec_fma(x, vec_load(at + v * VEC_LANES), acc[n % SUMS]);
+            }
+        }
+    }
+    UNROLL
+    for (int n = 0; n < SUMS; n++) {
+        vec_store(out + n * VEC_LANES, acc[n]);
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*step)(const float *weights, int t);
+} ways[] = {
+    {"one block at a time, always upwards", one_block},
+    {"one block at a time, up and down in turn", one_block_to_and_fro},
+    {"two blocks at a time, up and down", two_blocks_to_and_fro},
+    {"four blocks at a time", four_blocks},
+    {"one block, up and down, prefetch 512 bytes ahead", prefetch_512},
+    {"one block, up and down, prefetch 2 KiB ahead", prefetch_2048},
+    {"one block, up and down, prefetchnta 512 bytes ahead", prefetch_past},
+    {"3/8 of the weights kept in the first-level cache by their layout", parted},
+    {"one block four times: all in the first-level cache", first_block_only},
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
+}
+
+int main(void) {
+    enum { WAYS = sizeof ways / sizeof *ways };
+    float *memory = aligned_alloc(4096, 64 * PAGE * sizeof *memory);
+    if (memory == NULL) {
+        return 1;
+    }
+    for (int n = 0; n < 64 * PAGE; n++) {
+        memory[n] = 0.5f;
+    }
+    double best[WAYS];
+    for (int round = 0; round < ROUNDS; round++) { /* in turn: what slows the machine for a while slows all of them */
+        for (int way = 0; way < WAYS; way++) {
+            const double start = now();
+            for (int t = 0; t < STEPS; t++) {
+                ways[way].step(memory, t);
+                __asm__ volatile("" : : : "memory");
+            }
+            const double taken = now() - start;
+            best[way] = round == 0 || taken < best[way] ? taken : best[way];
+        }
+    }
+    printf("{\"kernel\": \"%s\", \"ways\": [", NAME);
+    for (int way = 0; way < WAYS; way++) {
+        printf("%s{\"name\": \"%s\", \"us\": %.2f}", way ? ", " : "", ways[way].name, best[way]);
+    }
+    printf("]}\n");
+    free(memory);
+    return 0;
+}

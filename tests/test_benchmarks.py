@@ -1,0 +1,172 @@
+"""The scripts in benchmarks/: what they time answers right, what they write is what they measured."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lstmcore
+from lstmcore import bench, peers
+
+ROOT = Path(__file__).parents[1]
+MODULES = ("cold", "edge", "models", "plot", "results", "run", "steps", "subnormals", "tables")
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[SimpleNamespace]:
+    """The modules, imported as they import each other; their names are free again afterwards."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in MODULES:
+            patch.delitem(sys.modules, name, raising=False)
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
+        for name in MODULES:
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def facts(scripts: SimpleNamespace) -> dict[str, Any]:
+    """One shape, measured in a moment."""
+    if "onnxruntime" not in peers.installed():
+        pytest.skip("onnxruntime is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts.run, "THREADS", (1,))
+        measured: dict[str, Any] = scripts.run.measure(scripts.models.SHAPES["hidden32"], 0.05, 0.02, False)
+    return measured
+
+
+def test_shapes_answer(scripts: SimpleNamespace) -> None:
+    shapes = scripts.models.SHAPES
+    assert len({shape.title for shape in shapes.values()}) == len(shapes)
+    for name, shape in shapes.items():
+        model = shape.build()
+        answer = model(np.random.default_rng(0).normal(size=(shape.steps, model.input_size)))
+        assert np.all(np.isfinite(answer)), name
+        assert model == shape.build(), "random weights that differ from run to run"
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+def test_peers_carry_their_states(name: str, scripts: SimpleNamespace) -> None:
+    for package in peers.PACKAGES[name]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    model = scripts.models.SHAPES["step"].build()
+    contenders = scripts.steps.others([name], model, [1, None], False)
+    assert len({c.settings for c in contenders}) == len(contenders) >= 4
+    forgets = bench.Contender("forgets", "", lambda tick: model(tick[np.newaxis]))
+    ticks, compared = scripts.steps.compare([*contenders, forgets], model, seed=1)
+    assert len(ticks) == compared == scripts.steps.SEQUENCE
+    for each in contenders:
+        assert each.difference < 2e-6, each.settings
+    assert forgets.difference > 1e-2
+
+
+def test_own_streams_carry_their_states(scripts: SimpleNamespace) -> None:
+    model = scripts.models.SHAPES["step"].build()
+    contenders = scripts.steps.own(model)
+    assert len(contenders) == len(bench.runs_here()) + len(lstmcore.info()["kernels"])
+    scripts.steps.compare(contenders, model, seed=1)
+    for each in contenders:
+        assert each.difference < 2e-6, f"{each.label} {each.settings}"
+
+
+def test_a_cold_call_comes_behind_what_disturbs(scripts: SimpleNamespace) -> None:
+    events: list[str] = []
+
+    def answer(window: np.ndarray) -> np.ndarray:
+        events.append("answer")
+        return window
+
+    contender = bench.Contender("a", "", answer)
+    turn = scripts.cold.call_after(lambda: events.append("disturbed"))
+    turn(contender, iter([np.zeros((2, 2), np.float32)] * 2))
+    assert events == ["answer", "disturbed", "answer"]
+    assert [len(times) for times in contender.rounds] == [1]
+
+
+def test_facts_of_a_shape(facts: dict[str, Any], scripts: SimpleNamespace) -> None:
+    labels = {row["label"] for row in facts["rows"]}
+    assert {"lstmcore c", "ONNX Runtime"} <= labels
+    assert all(row["difference"] < 2e-6 for row in facts["rows"])
+    assert facts["cold"]["walked_bytes"] >= scripts.cold.largest_cache()
+    for way in ("flushed", "idle"):
+        rows = facts["cold"][way]
+        assert rows[0]["label"] == "lstmcore c"
+        assert {row["label"] for row in rows} == {label for label in labels if not label.startswith("lstmcore")} | {
+            "lstmcore c"
+        }
+        assert len({row["calls"] for row in rows}) == 1
+
+
+def test_the_edge_answers_as_the_model(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler named cc")
+    loop = scripts.edge.build(tmp_path)
+    model = scripts.models.lstm(3, 5)
+    cases = [*scripts.edge.windows("small", model, 4), *scripts.edge.ticks("small", model)]
+    assert len({case.input for case in cases}) == len(cases) == 6
+    for case in cases:
+        case.y[:] = np.nan
+        row = scripts.edge.measure(loop, case, 0.02)  # compares C's last answer with Python's
+        assert row["edge_low"] <= row["edge"] <= row["edge_high"]
+        assert row["c_p50"] > 0
+        assert row["rounds"] >= bench.LEAST_ROUNDS
+    case.expected = lambda n: case.y + 1
+    with pytest.raises(AssertionError, match="C and Python answer differently"):
+        scripts.edge.measure(loop, case, 0.02)
+
+
+def test_the_numbers_called_subnormal_are(scripts: SimpleNamespace) -> None:
+    smallest = np.finfo(np.float32).smallest_normal
+    tiny = np.float32(1) * scripts.subnormals.TINY
+    assert 0 < tiny < smallest
+    kernel = lstmcore.info()["kernels"][-1]
+    pairs = scripts.subnormals.pairs(kernel, np.random.default_rng(0))
+    assert set(pairs) == {"inputs", "states", "weights"}
+    keeping = scripts.subnormals.weighted(scripts.models.lstm(10, 64), scripts.subnormals.keeps_state)
+    h, c = np.full((2, 1, 64), tiny)
+    wide = keeping.with_backend("numpy")  # which does not count them as zero
+    answer = wide(np.zeros((50, 10), np.float32), (h, c))
+    assert np.all((np.abs(answer) < smallest) & (answer != 0)), "the state is to stay subnormal"
+    row = scripts.subnormals.measure("c", "inputs", pairs["inputs"], 0.02)
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+
+
+def test_tables_stand_in_the_documents(
+    scripts: SimpleNamespace, facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs").mkdir()
+    for page in ("README.md", "docs/benchmarks.md"):
+        shutil.copy(ROOT / page, tmp_path / page)
+    monkeypatch.setattr(scripts.tables, "ROOT", tmp_path)
+    monkeypatch.setattr(scripts.results, "FOLDER", tmp_path / "results")
+    before = (tmp_path / "README.md").read_text()
+    scripts.tables.main()
+    assert (tmp_path / "README.md").read_text() == before, "nothing is measured, nothing changes"
+    for name in ("quant", "exit", "hidden32"):
+        scripts.results.write(tmp_path / "results" / f"{name}.json", facts)
+    edge = {"shape": "s", "input": "float32", "c_p50": 1.0, "python_p50": 1.75, "edge": 0.75}
+    edge |= {"edge_low": 0.5, "edge_high": 0.875, "empty_call": 0.0625}
+    scripts.results.write(tmp_path / "results" / "edge.json", {"rows": [edge]})
+    scripts.tables.main()
+    readme, page = ((tmp_path / name).read_text() for name in ("README.md", "docs/benchmarks.md"))
+    assert f"| {facts['model']} | {scripts.tables.time(facts['rows'][0]['p50'])} |" in readme
+    assert "0.75 (0.50-0.88) | 0.06 |" in page
+    for row in facts["rows"]:
+        assert f"{row['label']} | {row['settings']} | {scripts.tables.time(row['p50'])} |" in page
+    for text, folder in ((readme, tmp_path), (page, tmp_path / "docs")):
+        (picture,) = re.findall(r"!\[.*\]\((.+)\)", text)
+        assert (folder / picture).is_file()
+    drawn = (tmp_path / scripts.tables.PLOT).read_bytes()
+    assert facts["model"].encode() in drawn
+    scripts.tables.main()
+    assert ((tmp_path / "README.md").read_text(), (tmp_path / scripts.tables.PLOT).read_bytes()) == (readme, drawn)
