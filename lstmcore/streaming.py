@@ -27,6 +27,7 @@ Answer = float | Array
 
 TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
 MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
+BUSY = "another thread is pushing into this stream; a stream belongs to one at a time"
 ON_NAN = ("propagate", "raise")
 
 
@@ -45,13 +46,15 @@ class Stream:
         self._raise = on_nan == "raise"
         #: A view of the next tick's buffer, (F,), in float32 (with the numpy backend, the model's dtype).
         self.input = slider.x
-        self._shape, self._dtype = slider.x.shape, slider.x.dtype
+        self._memory = memoryview(slider.x)  # type: ignore[arg-type]  # numpy's stubs keep the buffer to Python 3.12
         self._only = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as a piece of ticks names it
-        take, answer = slider.push_bound, slider.y.item if slider.y.size == 1 else slider.y.copy
+        self._take = take = slider.push_bound
+        self._answer: Callable[[], Answer] = slider.y.item if slider.y.size == 1 else slider.y.copy
+        answer = self._answer
 
         def push_bound() -> Answer:
             if take():
-                raise RuntimeError("another thread is pushing into this stream; a stream belongs to one at a time")
+                raise RuntimeError(BUSY)
             return answer()
 
         #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked, nothing converted.
@@ -66,12 +69,16 @@ class Stream:
             TypeError: Something that does not hold numbers.
             RuntimeError: Another thread is pushing at this moment.
         """
-        if type(x) is not np.ndarray or x.dtype is not self._dtype or x.shape != self._shape:
-            x = self._as_tick(x)
         if self._raise:
-            self._check_finite(x)
-        self.input[...] = x
-        return self.push_bound()
+            self._check_finite(self._as_tick(x))
+        try:
+            # The view checks shape and dtype, and takes less time than to ask for them.
+            self._memory[:] = x  # type: ignore[assignment]
+        except (TypeError, ValueError):
+            self.input[...] = self._as_tick(x)
+        if self._take():  # as `push_bound` does; a call of it would take time
+            raise RuntimeError(BUSY)
+        return self._answer()
 
     def push_many(self, x: npt.ArrayLike) -> Array:
         """Take ticks (N, F), oldest first: the answers after each, (N,), or (N, outputs) for several outputs.
