@@ -6,7 +6,7 @@ OUT ?= out
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
 	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
-C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def) $(wildcard tests/c/*.c benchmarks/*.c docs/*.c)
+C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def) $(wildcard tests/c/*.[ch] benchmarks/*.c docs/*.c)
 
 .PHONY: help demo test bench lint format sanitize docs clean
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import printed
 from strategies import ACTIVATIONS, SEEDS, make, normal, stacks, states
 
 import lstmcore
 from lstmcore import layers as L
 from lstmcore.backends import c as core
 
-ROOT = Path(__file__).parents[1]
 KERNELS = core.kernels_here()
 
 
@@ -70,26 +69,6 @@ def test_windows_longer_than_a_chunk_equal_the_reference(steps: int) -> None:
     np.testing.assert_allclose(lstmcore.Model(layers)(x), exact, rtol=0, atol=2e-6)
 
 
-def build(folder: Path, *options: str) -> Path:
-    """tests/c/kernel_bits.c with the core, built as CMakeLists.txt says."""
-    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DLSTMCORE_TESTS=ON", "-DLSTMCORE_WERROR=ON", *options]
-    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "kernel_bits"
-
-
-def hashes(*command: str) -> list[str]:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout.splitlines()
-
-
-@pytest.fixture(scope="session")
-def native_hashes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    program = build(tmp_path_factory.mktemp("native"))
-    return {kernel: hashes(str(program), kernel) for kernel in KERNELS}
-
-
 def test_c_programs_hashes_agree(native_hashes: dict[str, list[str]]) -> None:
     scalar = native_hashes["scalar"]
     assert len(scalar) == 230
@@ -98,19 +77,12 @@ def test_c_programs_hashes_agree(native_hashes: dict[str, list[str]]) -> None:
         assert lines == scalar, kernel
 
 
-def test_neon_gives_the_same_bits_under_emulation(native_hashes: dict[str, list[str]], tmp_path: Path) -> None:
-    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
-    if not compiler or not emulator:
-        pytest.skip("no cross compiler (gcc-aarch64-linux-gnu) or emulator (qemu-user) on this machine")
-    cross = {
-        "C_COMPILER": compiler,
-        "SYSTEM_NAME": "Linux",
-        "SYSTEM_PROCESSOR": "aarch64",
-        "EXE_LINKER_FLAGS": "-static",
-    }
-    program = build(tmp_path, *(f"-DCMAKE_{key}={value}" for key, value in cross.items()))
+def test_neon_gives_the_same_bits_under_emulation(
+    native_hashes: dict[str, list[str]], emulated: tuple[str, Path]
+) -> None:
+    emulator, folder = emulated
     for kernel in ("neon", "scalar"):
-        assert hashes(emulator, str(program), kernel) == native_hashes["scalar"], kernel
+        assert printed(emulator, folder / "kernel_bits", kernel) == native_hashes["scalar"], kernel
 
 
 def test_a_kernel_can_be_forced_by_the_environment() -> None:

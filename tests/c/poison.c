@@ -1,0 +1,127 @@
+/* Answers every window once more with NaN wherever no number of the model's or the caller's stands: in the weights'
+ * padding, in all of a session's memory, and around every array. An answer with other bits, or a write to what lies
+ * around an array, ends the program with status 1.
+ *
+ *     poison KERNEL           prints what kernel_bits prints
+ *     poison KERNEL FAULT     with a fault planted, to see it found:
+ *         weight    the last unit's weights count as padding
+ *         input     windows are read one float further on
+ *         answer    answers are written one float further on
+ *         write     a window is written to
+ */
+#include "trials.h"
+#include "guards.h"
+
+/* A copy as unaligned as an array of floats may be. */
+static float *guarded_copy(const float *from, size_t n) {
+    return from == NULL ? NULL : memcpy(guarded_new(n * sizeof *from, sizeof *from), from, n * sizeof *from);
+}
+
+static size_t padding; /* floats */
+
+/* All of an array [block][...][lane] but the lanes of its first `units` units; `group` floats make a block. */
+static void poison_array(float *array, size_t group, size_t lanes, size_t units) {
+    const size_t n = guarded_size(array) / sizeof *array;
+    for (size_t k = 0; k < n; k++) {
+        if (k / group * lanes + k % lanes >= units) {
+            memset(&array[k], POISON, sizeof *array);
+            padding++;
+        }
+    }
+}
+
+static void poison_packed(const packed *w, size_t lanes, size_t units) {
+    poison_array(w->weights, w->inputs * w->gates * lanes, lanes, units);
+    poison_array(w->bias, w->gates * lanes, lanes, units);
+}
+
+static void poison_model(const lstmcore_model *model) {
+    const size_t lanes = model->kernel->lanes;
+    for (const op *o = model->ops; o < model->ops + model->n_ops; o++) {
+        const size_t units = o->out - (size_t)planted("weight");
+        if (o->kind == OP_LSTM) {
+            poison_packed(&o->weights, lanes, units);
+            poison_packed(&o->recurrent, lanes, units);
+        } else if (o->kind == OP_LINEAR) {
+            poison_packed(&o->weights, lanes, units);
+        } else if (o->kind == OP_AFFINE) {
+            poison_array(o->weights.weights, 1, 1, units);
+            poison_array(o->weights.bias, 1, 1, units);
+        }
+    }
+}
+
+static int open_session(lstmcore_model *model, lstmcore_session **session) {
+    guards_remember(1);
+    const int code = lstmcore_session_new(model, session);
+    guards_remember(0);
+    return code;
+}
+
+static int same(const float *a, const float *b, size_t n) {
+    return a == NULL || memcmp(a, b, n * sizeof *a) == 0;
+}
+
+static void poisoned_call(const call *c, const windows *given, const float *answers) {
+    float *const x = guarded_copy(given->x, x_size(given)), *const h0 = guarded_copy(given->h0, state_size(given));
+    float *const c0 = guarded_copy(given->c0, state_size(given));
+    float *const y = guarded_new(y_size(given) * sizeof *y, sizeof *y);
+    windows w = *given;
+    w.x = x + planted("input");
+    w.h0 = h0;
+    w.c0 = c0;
+    /* A session and streams of their own, so that this is their first call; and all that they hold is poisoned, since
+     * no answer relies on what was there before. */
+    check(open_session(w.model, &w.session), "session_new");
+    guards_remember(1);
+    open_slidings(&w);
+    guards_remember(0);
+    guards_poison_remembered();
+    check(c->answer(&w, y + planted("answer")), c->name);
+    if (planted("write")) {
+        x[0] += 1.0f;
+    }
+    guards_check(c->name);
+    close_slidings(&w);
+    lstmcore_session_free(w.session);
+    if (!same(x, given->x, x_size(given)) || !same(h0, given->h0, state_size(given)) ||
+        !same(c0, given->c0, state_size(given))) {
+        fail(c->name, "wrote to its input");
+    }
+    if (!same(y, answers, y_size(given))) {
+        fail(c->name, "NaN where no number of the model's or the caller's stands changed the answer");
+    }
+    free(x);
+    free(h0);
+    free(c0);
+    free(y);
+}
+
+static size_t models, models_without_nan;
+
+static void try_windows(const windows *w, float *y) {
+    check(run_many(w, y), "run_many");
+    size_t numbers = 0;
+    while (numbers < y_size(w) && y[numbers] == y[numbers]) {
+        numbers++;
+    }
+    models++;
+    models_without_nan += numbers == y_size(w);
+    poison_model(w->model);
+    each_call(w, y, poisoned_call);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: poison KERNEL [weight | input | answer | write]\n");
+        return 2;
+    }
+    fault = argc == 3 ? argv[2] : "";
+    try_models(argv[1]);
+    fprintf(stderr, "%zu models, %zu without NaN in their answers, %zu floats of padding\n", models, models_without_nan,
+            padding);
+    if (padding == 0 || models_without_nan < models / 2) {
+        fail("poison", "nothing that it could have changed");
+    }
+    return 0;
+}
