@@ -118,7 +118,7 @@ def _read_layers(file: str, specs: list[tuple[str, type[Layer], dict[str, Any]]]
     if left:
         raise ModelFormatError(f"{file}: {sorted(left)[0]}: no layer uses this key ({len(left)} such)")
     try:
-        from lstmcore.model import check_layers
+        from lstmcore.stack import check_layers
 
         check_layers(tuple(layers))
     except ValueError as error:

@@ -16,7 +16,7 @@ from lstmcore.errors import UnsupportedError
 from lstmcore.formats.torch_ops import HANDLERS, TAKES_SHAPE_OF
 from lstmcore.formats.torch_value import Axis, F, N, Op, T, Unusable, Value, show
 from lstmcore.layers import Squeeze
-from lstmcore.model import unused_name
+from lstmcore.stack import unused_name
 
 
 def trace(program: ExportedProgram, module: torch.nn.Module, *, time_major: bool) -> Value:

@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from lstmcore.errors import UnsupportedError
 from lstmcore.layers import Layer
-from lstmcore.model import unused_name
+from lstmcore.stack import unused_name
 
 #: What an axis holds. Several letters are axes merged by a view; none is an axis of size 1 without a meaning.
 Axis = tuple[str, ...]
