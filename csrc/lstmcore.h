@@ -10,9 +10,9 @@
  *     lstmcore_session_new(model, &session);
  *     lstmcore_run(session, x, 50, NULL, NULL, y);
  *
- * Lifetimes. Weights are copied: the caller's arrays may go once the call returns. A session reads its model, so
- * the model must outlive it. A model is only read once it has a session; many threads may share it. A session
- * belongs to one thread at a time.
+ * Lifetimes. Weights are copied: the caller's arrays may go once the call returns. A session or sliding keeps its model
+ * alive, so they may be freed in any order. A model is only read once it has a session; many threads may share it. A
+ * session belongs to one thread at a time.
  *
  * Alignment. Arrays that come in or go out need a float's alignment and nothing more. Exactly the elements named
  * are read or written, never a padded number of them.
@@ -114,7 +114,7 @@ int lstmcore_run_windows(lstmcore_session *session, const float *x, size_t ticks
                          float *y);
 
 /* Ticks as they come. A sliding serves `streams` sequences of ticks, each with a state of its own; it belongs to one
- * thread at a time, and the model must outlive it.
+ * thread at a time.
  *
  * With a `window` it answers, at every tick, the last `window` ticks from zero states, with the bits of lstmcore_run
  * over them, after one step. For models that slide (1): those that answer from the last step of an LSTM.

@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,12 +83,13 @@ int lstmcore_model_new(const char *kernel_name, size_t input_size, lstmcore_mode
         return LSTMCORE_NO_MEMORY;
     }
     *new = (lstmcore_model){.kernel = selected, .input_size = input_size, .width = input_size, .sequence = 1};
+    atomic_init(&new->users, 1);
     *model = new;
     return LSTMCORE_OK;
 }
 
 void lstmcore_model_free(lstmcore_model *model) {
-    if (model == NULL) {
+    if (model == NULL || atomic_fetch_sub(&model->users, 1) > 1) {
         return;
     }
     for (size_t n = 0; n < model->n_ops; n++) {

@@ -28,6 +28,7 @@ struct lstmcore_model {
     size_t n_ops;
     op *ops;
     int sealed;
+    _Atomic size_t users; /* the caller, and every session */
 };
 
 static inline size_t round_up(size_t n, size_t to) {

@@ -1,5 +1,5 @@
 /* Run windows through a model. Nothing here allocates but lstmcore_session_new. */
-#include <stdint.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +43,7 @@ int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
         return LSTMCORE_NO_MEMORY;
     }
     s->model = model;
+    atomic_fetch_add(&model->users, 1);
     s->row = round_up(model->input_size, ROW);
     size_t flat = 0;
     for (size_t n = 0; n < model->n_ops; n++) {
@@ -79,6 +80,7 @@ void lstmcore_session_free(lstmcore_session *s) {
     free(s->rows[1]);
     free(s->gates);
     free(s->flat);
+    lstmcore_model_free(s->model);
     free(s);
 }
 

@@ -15,12 +15,12 @@ typedef struct {
 } lstm_state;
 
 struct lstmcore_session {
-    const lstmcore_model *model;
-    size_t row;       /* floats in a row of `rows`: the widest layer's, rounded up */
-    size_t gates_row; /* floats in a row of `gates` */
-    float *rows[2];   /* (CHUNK, row): what goes into a layer and what comes out of it, in turn */
-    float *gates;     /* (CHUNK, gates_row) */
-    float *flat;      /* (steps*in,) of a Flatten */
+    lstmcore_model *model; /* read only, but counts its users */
+    size_t row;            /* floats in a row of `rows`: the widest layer's, rounded up */
+    size_t gates_row;      /* floats in a row of `gates` */
+    float *rows[2];        /* (CHUNK, row): what goes into a layer and what comes out of it, in turn */
+    float *gates;          /* (CHUNK, gates_row) */
+    float *flat;           /* (steps*in,) of a Flatten */
     size_t flat_used;
     int from_zero;        /* no step has been taken since all states were set to zero */
     lstm_state *states;   /* of one sequence, one for each op; empty where it is no LSTM. h[0] is the newest */

@@ -101,7 +101,7 @@ void lstmcore_sliding_free(lstmcore_sliding *s) {
     }
     free(s->products);
     lstmcore_states_free(s->model, s->states);
-    lstmcore_session_free(s->scratch);
+    lstmcore_session_free(s->scratch); /* and with it, perhaps, the model */
     free(s->gates);
     free(s->c);
     free(s->gathered);

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: What `push` answers: a float where the model has one output, else an array of its own.
 Answer = float | Array
 
+ndarray = np.ndarray  # looked up once: an attribute takes time
 TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
 MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
 BUSY = "another thread is pushing into this stream; a stream belongs to one at a time"
@@ -72,6 +73,8 @@ class Stream:
         if self._raise:
             self._check_finite(self._as_tick(x))
         try:
+            if type(x) is not ndarray:
+                raise TypeError
             # The view checks shape and dtype, and takes less time than to ask for them.
             self._memory[:] = x  # type: ignore[assignment]
         except (TypeError, ValueError):

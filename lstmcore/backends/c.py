@@ -141,12 +141,11 @@ class Session:
     Copying a window into memory that the core knows takes less time than making a pointer to the caller's.
     """
 
-    __slots__ = ("_model", "answer", "handle", "shape", "x")
+    __slots__ = ("answer", "handle", "shape", "x")
 
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
         check(lib.lstmcore_session_new(model, out), "a session's memory")
-        self._model = model  # the session reads it, so it must live as long
         self.handle = out[0]
         self.shape: tuple[int, ...] = ()
 
