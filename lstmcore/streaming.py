@@ -76,7 +76,7 @@ class Stream:
             if type(x) is not ndarray:
                 raise TypeError
             # The view checks shape and dtype, and takes less time than to ask for them.
-            self._memory[:] = x  # type: ignore[assignment]
+            self._memory[:] = x  # type: ignore[call-overload]
         except (TypeError, ValueError):
             self.input[...] = self._as_tick(x)
         if self._take():  # as `push_bound` does; a call of it would take time
