@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from lstmcore import terminal
 from lstmcore._version import __version__
-from lstmcore.commands import bench, convert, demo, info, inspect, predict, verify
+from lstmcore.commands import bench, convert, demo, info, inspect, predict, replay, verify
 
-COMMANDS = (demo, info, inspect, convert, verify, predict, bench)
+COMMANDS = (demo, info, inspect, convert, verify, predict, bench, replay)
 
 
 class Parser(argparse.ArgumentParser):

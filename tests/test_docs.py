@@ -29,7 +29,8 @@ NEEDED = {  # what is imported by blocks, by the page's name
     "README.md": ("torch", "onnx"),
     "quickstart.md": ("torch",),
     "formats.md": ("torch", "onnx"),
-    "cli.md": ("onnx", "onnxruntime"),
+    "cli.md": ("onnx", "onnxruntime", "msgspec"),
+    "live-bot.md": ("msgspec",),
     "numba.md": ("numba",),
 }
 

@@ -1,0 +1,226 @@
+"""Features of every tick, kept up to date message by message.
+
+A tick is a quote: an update of the best bid and ask. By default it has the ten features of
+`lstmcore.demo.market.features`, in the same order, so that the shipped model takes them; there are two more to choose.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log, log1p, sqrt
+from operator import itemgetter
+
+import numpy as np
+
+from lstmcore.demo import market
+from lstmcore.feed.messages import Depth, Message, Quote, Trade
+from lstmcore.layers import Array
+
+#: Every feature there is, by name. The first ten are defined in `lstmcore.demo.market.features`; the others:
+#: order_flow  change of the quantities at the best prices since the tick before: what came at the bid or went from
+#:             the ask, less what went from the bid or came at the ask (Cont, Kukanov and Stoikov 2014, "The price
+#:             impact of order book events", equation 10)
+#: elapsed     ln(1 + time since the tick before, by the receive times, in microseconds)
+NAMES = (*market.FEATURES, "order_flow", "elapsed")
+SMALLEST, LARGEST = 1e-15, 1e15  # of prices and quantities; beyond, float32 would not hold what is made of them
+SILENCE_MS = 1000
+
+
+@dataclass
+class Counts:
+    """What came, and what became of it. A message is counted once, apart from `gaps`."""
+
+    ticks: int = 0  # quotes that were taken
+    trades: int = 0  # trades that were taken
+    depth: int = 0  # depth updates that were taken
+    duplicates: int = 0  # dropped: the id of the last of their kind
+    out_of_order: int = 0  # dropped: an older id than the last of their kind
+    bad_values: int = 0  # dropped: a price or quantity that is 0, negative, NaN, or beyond reason
+    crossed: int = 0  # dropped: a bid that is not below the ask
+    gaps: int = 0  # times that messages were missing, and everything began anew
+
+
+class Features:
+    """The features of the newest tick, in a buffer that stays where it is.
+
+    >>> from lstmcore.feed.features import Features
+    >>> from lstmcore.feed.messages import Quote
+    >>> features = Features(tick_size=0.1, names=("imbalance", "spread"))
+    >>> features.take(Quote(update_id=1, bid=99.5, bid_size=3, ask=99.7, ask_size=1))
+    True
+    >>> features.out
+    array([0.5, 2. ], dtype=float32)
+
+    Args:
+        tick_size: The smallest step of a price.
+        names: Which of `NAMES`, in the order that the model takes them.
+        out: Where the features go, (len(names),) float32, such as `stream.input`; None: a new array.
+        silence_ms: Two quotes that are further apart than this, by the exchange's times, have a gap between them.
+
+    Raises:
+        ValueError: A name that there is not, a number that is not above 0, or an `out` of another shape or dtype.
+
+    Messages that are missing show in the ids of trades, which follow each other one by one, in those of depth
+    updates, which name the one before, and in a silence. Then everything is forgotten: see `Counts.gaps`.
+    """
+
+    def __init__(
+        self,
+        tick_size: float,
+        names: Sequence[str] = market.FEATURES,
+        out: Array | None = None,
+        silence_ms: float = SILENCE_MS,
+    ) -> None:
+        for name in names:
+            if name not in NAMES:
+                raise ValueError(f"names: expected some of {', '.join(NAMES)}, got {name!r}")
+        for what, value in (("tick_size", tick_size), ("silence_ms", silence_ms), ("names", len(names))):
+            if not value > 0:
+                raise ValueError(f"{what}: expected more than 0, got {value}")
+        if out is None:
+            out = np.zeros(len(names), np.float32)
+        if out.shape != (len(names),) or out.dtype != np.float32:
+            raise ValueError(f"out: expected ({len(names)},) float32, got {out.shape} {out.dtype}")
+        self.out = out
+        self.names = tuple(names)
+        self.counts = Counts()
+        self._tick_size, self._silence_ms = tick_size, silence_ms
+        self._buffer = out.data.cast("B")
+        self._pack = struct.Struct(f"{len(names)}f").pack_into
+        places = [NAMES.index(name) for name in names]
+        self._pick = itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],)
+        self._mids: deque[float] = deque(maxlen=21)  # the newest last
+        self._quote_id = self._trade_id = self._depth_id = -1
+        self._start_over()
+
+    def take(self, message: Message | None, received_ns: int = 0) -> bool:
+        """Take one message; whether it was a tick, whose features now stand in `out`.
+
+        Args:
+            message: What `Parser` made of it. None is nothing.
+            received_ns: When it came, for the feature `elapsed`; only differences matter.
+        """
+        kind = type(message)
+        if kind is Quote:
+            return self._take_quote(message, received_ns)  # type: ignore[arg-type]  # `is` is faster than isinstance
+        if kind is Trade:
+            self._take_trade(message)  # type: ignore[arg-type]
+        elif kind is Depth:
+            self._take_depth(message)  # type: ignore[arg-type]
+        return False
+
+    def reset(self) -> None:
+        """Forget everything but the counts: the next messages may have any ids."""
+        self._quote_id = self._trade_id = self._depth_id = -1
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Forget what features are made of, but not how far the ids have come."""
+        self._mids.clear()
+        self._event_ms = self._received_ns = 0
+        self._bought = self._sold = 0.0
+        self._trades = 0
+        self._bid = self._bid_size = self._ask = self._ask_size = 0.0
+        self._flow = self._intensity = self._variance = self._depth = 0.0  # exponential means
+
+    def _gap(self) -> None:
+        self.counts.gaps += 1
+        self._start_over()
+
+    def _is_old(self, new: int, last: int) -> bool:
+        if new > last:
+            return False
+        if new == last:
+            self.counts.duplicates += 1
+        else:
+            self.counts.out_of_order += 1
+        return True
+
+    def _take_trade(self, trade: Trade) -> None:
+        if self._is_old(trade.trade_id, self._trade_id):
+            return
+        quantity = trade.quantity
+        if not (SMALLEST <= quantity <= LARGEST and SMALLEST <= trade.price <= LARGEST):
+            self.counts.bad_values += 1
+            return
+        if trade.trade_id > self._trade_id + 1 and self._trade_id >= 0:
+            self._gap()
+        self._trade_id = trade.trade_id
+        self.counts.trades += 1
+        self._trades += 1
+        if trade.seller_started:
+            self._sold += quantity
+        else:
+            self._bought += quantity
+
+    def _take_depth(self, depth: Depth) -> None:
+        if self._is_old(depth.update_id, self._depth_id):
+            return
+        if depth.previous_id and depth.previous_id != self._depth_id and self._depth_id >= 0:
+            self._gap()
+        self._depth_id = depth.update_id
+        self.counts.depth += 1
+
+    def _take_quote(self, quote: Quote, received_ns: int) -> bool:
+        if self._is_old(quote.update_id, self._quote_id):
+            return False
+        bid, bid_size, ask, ask_size = quote.bid, quote.bid_size, quote.ask, quote.ask_size
+        if not (
+            SMALLEST <= bid <= LARGEST
+            and SMALLEST <= ask <= LARGEST
+            and SMALLEST <= bid_size <= LARGEST
+            and SMALLEST <= ask_size <= LARGEST
+        ):
+            self.counts.bad_values += 1
+            return False
+        if bid >= ask:
+            self.counts.crossed += 1
+            return False
+        if quote.event_ms - self._event_ms > self._silence_ms and self._event_ms:
+            self._gap()
+        self._quote_id, self._event_ms = quote.update_id, quote.event_ms
+        self.counts.ticks += 1
+
+        mids = self._mids
+        mid, total = (bid + ask) / 2, bid_size + ask_size
+        net = self._bought - self._sold
+        if mids:
+            return_1 = 1e4 * (mid / mids[-1] - 1)
+            self._flow += (net - self._flow) / 5
+            self._intensity += (self._trades - self._intensity) / 20
+            self._variance += (return_1 * return_1 - self._variance) / 50
+            self._depth += (total - self._depth) / 100
+            order_flow = (bid_size if bid >= self._bid else 0.0) - (self._bid_size if bid <= self._bid else 0.0)
+            order_flow += (self._ask_size if ask >= self._ask else 0.0) - (ask_size if ask <= self._ask else 0.0)
+            elapsed = log1p(max(0, received_ns - self._received_ns) / 1e3)
+        else:  # what has no tick before it is as if the market had stood like this for ever
+            mids.extend([mid] * 20)
+            return_1 = order_flow = elapsed = 0.0
+            self._flow, self._intensity, self._depth = net, float(self._trades), total
+        mids.append(mid)
+        self._bought = self._sold = 0.0
+        self._trades = 0
+        self._bid, self._bid_size, self._ask, self._ask_size = bid, bid_size, ask, ask_size
+        self._received_ns = received_ns
+
+        imbalance = (bid_size - ask_size) / total
+        spread = (ask - bid) / self._tick_size
+        values = (
+            imbalance,
+            imbalance * spread / 2,
+            spread,
+            return_1,
+            1e4 * (mid / mids[-6] - 1),
+            1e4 * (mid / mids[0] - 1),
+            self._flow,
+            self._intensity,
+            sqrt(self._variance),
+            log(total / self._depth),
+            order_flow,
+            elapsed,
+        )
+        self._pack(self._buffer, 0, *self._pick(values))
+        return True

@@ -1,0 +1,116 @@
+"""Recordings of an exchange's stream, as text or as gzip: a line is what came, and when.
+
+A line is the receive time in nanoseconds since 1970, a space, and the message as it came, one JSON object. Nothing
+is said here about what is in it: that is for `lstmcore.feed.messages`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+GZIP = b"\x1f\x8b"  # what every such file begins with
+MAX_LINE = 1 << 20  # bytes; an exchange's longest messages, whole order books, have a tenth of that
+MAX_TIME = 1 << 63  # ns: the year 2262
+
+
+class Line(NamedTuple):
+    """One message."""
+
+    received_ns: int  # since 1970, by the clock of the machine that recorded
+    payload: bytes  # without a line's end
+
+
+class Recording:
+    """The lines of a file, read one by one in bounded memory; each `for` begins anew.
+
+    Lines without a receive time in front, and lines longer than a megabyte, are left out and counted. Where a gzip
+    file is cut off or damaged, the lines before that place are read.
+
+    Args:
+        path: A text file or a gzip file; which, its first bytes say.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        #: Lines that were left out.
+        self.malformed = 0
+        #: Why the file could not be read to its end; "" where it could.
+        self.damage = ""
+        #: Bytes of the file that have been read: behind us, of `size`.
+        self.position = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file. Raises FileNotFoundError."""
+        return os.stat(self.path).st_size
+
+    def __iter__(self) -> Iterator[Line]:
+        """The lines. Raises FileNotFoundError, or another OSError, where the file cannot be opened."""
+        self.malformed, self.damage, self.position = 0, "", 0
+        with open(self.path, "rb") as file:
+            compressed = file.peek(len(GZIP))[: len(GZIP)] == GZIP
+            text: IO[bytes] = io.BufferedReader(gzip.GzipFile(fileobj=file)) if compressed else file
+            try:
+                for line in self._lines(text):
+                    self.position = file.tell()
+                    yield line
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                self.damage = str(error)
+            self.position = file.tell()
+
+    def _lines(self, text: IO[bytes]) -> Iterator[Line]:
+        while line := text.readline(MAX_LINE):
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                self.malformed += 1
+                while (rest := text.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                continue
+            time, space, payload = line.partition(b" ")
+            if not space or not time.isdigit() or len(time) > 19 or (received_ns := int(time)) >= MAX_TIME:
+                self.malformed += 1
+                continue
+            yield Line(received_ns, payload.rstrip(b"\r\n"))
+
+
+class Writer:
+    """Writes a recording; a context manager. A file that is there already is replaced.
+
+    Args:
+        path: A name that ends in .gz is compressed, any other is text.
+
+    Raises:
+        FileNotFoundError: No such folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = open(path, "wb")  # noqa: SIM115  # closed by `close`
+        compressed = Path(path).suffix == ".gz"
+        # no name and no time in the file, so that the same lines make the same bytes
+        self._text = gzip.GzipFile("", "wb", fileobj=self._file, mtime=0) if compressed else self._file
+
+    def write(self, received_ns: int, payload: bytes) -> None:
+        """One line. A line's end inside of the message becomes a space, which in JSON is the same."""
+        self._text.write(b"%d %s\n" % (received_ns, payload.replace(b"\n", b" ")))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._text.close()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

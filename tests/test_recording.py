@@ -1,0 +1,376 @@
+"""lstmcore.feed: recordings read and written, messages parsed, a market simulated, features of every tick."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstmcore.demo import market
+from lstmcore.feed import recording as recordings
+from lstmcore.feed.recording import Line, Recording, Writer
+
+pytest.importorskip("msgspec", reason="msgspec is not installed; lstmcore.feed parses messages with it")
+from lstmcore.feed import simulator
+from lstmcore.feed.features import NAMES, Counts, Features
+from lstmcore.feed.messages import Depth, Message, Parser, Quote, Trade
+
+TICKS = 1500
+COMMON = settings(max_examples=100, deadline=None)
+QUOTE = {"u": 7, "b": "99.50", "B": "3.000", "a": "99.60", "A": "1.500", "T": 1723161256313}
+
+
+def message(kind: str, **data: Any) -> bytes:
+    return json.dumps({"stream": f"x@{kind}", "data": {"e": kind, "s": "X", **data}}).encode()
+
+
+def quote(update_id: int, bid: float = 99.5, ask: float = 99.6, **more: Any) -> Quote:
+    return Quote(update_id=update_id, **{"bid": bid, "bid_size": 3.0, "ask": ask, "ask_size": 1.0, **more})
+
+
+def trade(trade_id: int, quantity: float = 1.0, price: float = 99.5, seller_started: bool = False) -> Trade:
+    return Trade(trade_id=trade_id, price=price, quantity=quantity, seller_started=seller_started)
+
+
+def counted(messages: Iterable[Message]) -> dict[str, int]:
+    """What `Counts` says after the messages, without zeros."""
+    features = Features(0.1)
+    for each in messages:
+        features.take(each)
+    return {name: n for name, n in dataclasses.asdict(features.counts).items() if n}
+
+
+# --- recordings -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.gz"])
+@COMMON
+@given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.binary(max_size=60))))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("recording") / name
+    with Writer(path) as file:
+        for line in lines:
+            file.write(*line)
+    again = Recording(path)
+    for _ in range(2):
+        assert list(again) == [(ns, payload.replace(b"\n", b" ").rstrip(b"\r")) for ns, payload in lines]
+        assert (again.malformed, again.damage, again.position) == (0, "", again.size)
+
+
+def test_malformed_lines_are_counted_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "MAX_LINE", 100)
+    long, longest = b"5 " + b"x" * 500, b"6 " + b"y" * 97
+    lines = [b"1 a", b"", b"nonsense", b"-2 b", b"2.5 b", b" 3 c", b"99999999999999999999 d", b"9223372036854775808 d"]
+    lines += [long, longest, b"\xff\xfe", b"4", b"4 ", b"9 last", b"5"]
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\n".join(lines))  # the last line has no end
+    recording = Recording(path)
+    assert list(recording) == [Line(1, b"a"), Line(6, b"y" * 97), Line(4, b""), Line(9, b"last")]
+    assert recording.malformed == len(lines) - 4
+
+
+@pytest.mark.parametrize("cut", [11, 300, 900])
+def test_a_damaged_file_is_read_up_to_there(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.gz"
+    with Writer(path) as file:
+        for n in range(500):
+            file.write(n, b"%d" % (n * n * n))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    recording = Recording(path)
+    read = list(recording)
+    assert read == [(n, b"%d" % (n * n * n)) for n in range(len(read))]
+    assert len(read) < 500
+    assert "end" in recording.damage
+    path.write_bytes(whole[:cut] + bytes(50) + whole[cut:])
+    assert len(list(recording)) < 500
+    assert recording.damage
+
+
+def test_a_file_that_is_not_there() -> None:
+    recording = Recording("no/such/recording.gz")
+    for read in (lambda: list(recording), lambda: recording.size):
+        with pytest.raises(FileNotFoundError):
+            read()
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+
+def test_the_three_kinds_of_messages() -> None:
+    parse = Parser()
+    assert parse(message("bookTicker", **QUOTE)) == Quote(7, 99.5, 3.0, 99.6, 1.5, 1723161256313)
+    assert parse(message("trade", t=5, p="99.6", q="0.002", X="MARKET", m=True)) == Trade(5, 99.6, 0.002, True)
+    assert parse(message("depthUpdate", U=3, u=9, pu=2, b=[["1", "2"]], a=[])) == Depth(9, 2)
+    assert (parse.malformed, parse.other) == (0, 0)
+
+
+OTHER = [b'{"result":null,"id":1}', b'{"lastUpdateId":1,"bids":[["1","2"]],"asks":[]}', message("kline", k={}), b"{}"]
+WITHOUT = [message("bookTicker", **{k: v for k, v in QUOTE.items() if k != missing}) for missing in "ubBaA"]
+MALFORMED = [
+    b"", b"null", b"[]", b"7", b'"text"', b"\xff\xfe", b'{"data":[]}', b'{"data":{"e":7}}', b"[" * 100_000,
+    b'{"data":' * 5000, message("bookTicker", **QUOTE)[:-1], *WITHOUT,
+    message("bookTicker", **QUOTE | {"b": "99.5x"}), message("bookTicker", **QUOTE | {"B": [1]}),
+    message("bookTicker", **QUOTE | {"u": 1.5}), message("bookTicker", **QUOTE | {"a": True}),
+    message("trade", t=5, p="99.6", q="0.002"), message("trade", t=None, p="99.6", q="0.002", m=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", OTHER)
+def test_other_messages_are_no_error(payload: bytes) -> None:
+    parse = Parser()
+    assert parse(payload) is None
+    assert (parse.malformed, parse.other) == (0, 1)
+
+
+@pytest.mark.parametrize("payload", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_messages_are_counted(payload: bytes) -> None:
+    parse = Parser()
+    assert parse(payload) is None
+    assert (parse.malformed, parse.other) == (1, 0)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 200), st.integers(0, 200))
+def test_no_bytes_are_an_exception(noise: bytes, start: int, length: int) -> None:
+    """Noise alone, and a sound message with some of its bytes replaced by noise, through parser and features."""
+    sound = message("bookTicker", **QUOTE)
+    parse, features = Parser(), Features(0.1)
+    for payload in (noise, sound[:start] + noise + sound[start + length :]):
+        features.take(parse(payload))
+        assert np.isfinite(features.out).all()
+    counts = features.counts
+    dropped = counts.bad_values + counts.crossed + counts.out_of_order + counts.duplicates
+    assert parse.malformed + parse.other + counts.ticks + counts.trades + counts.depth + dropped == 2
+
+
+# --- the simulator ----------------------------------------------------------------------------------------------
+
+
+def test_the_simulator_writes_the_same_bytes_for_a_seed(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.gz", "b.gz", "c.gz", "d.txt")]
+    for path, seed in zip(paths, (1, 1, 2, 1), strict=True):
+        simulator.write(path, 200, seed)
+    a, b, c, d = (path.read_bytes() for path in paths)
+    assert a == b != c
+    assert gzip.decompress(a) == d
+    few, more = list(simulator.lines(50, 1)), list(simulator.lines(200, 1))
+    assert few == more[: len(few)]
+    with pytest.raises(ValueError, match="at least 1"):
+        list(simulator.lines(0, 1))
+
+
+def test_the_simulator_writes_the_exchanges_form() -> None:
+    keys = {
+        "bookTicker": ["e", "u", "s", "b", "B", "a", "A", "T", "E"],
+        "trade": ["e", "E", "T", "s", "t", "p", "q", "X", "m"],
+    }
+    ids: dict[str, list[int]] = {"u": [], "t": []}
+    times = []
+    for received_ns, payload in simulator.lines(TICKS, 3):
+        document = json.loads(payload)
+        assert list(document) == ["stream", "data"]
+        data = document["data"]
+        assert document["stream"] == f"simusdt@{data['e']}"
+        assert list(data) == keys[data["e"]]
+        for key in ids.keys() & data.keys():
+            ids[key].append(data[key])
+        assert data["T"] == received_ns // 10**6
+        times.append(received_ns)
+    assert np.all(np.diff(times) >= 0)
+    assert np.all(np.diff(ids["u"]) > 0)
+    assert ids["t"] == list(range(1, len(ids["t"]) + 1))
+
+
+def test_the_simulated_ticks_come_in_bursts() -> None:
+    times = [ns for ns, payload in simulator.lines(20_000, 3) if b"bookTicker" in payload]
+    short, half, long = np.percentile(np.diff(times), [10, 50, 90])
+    assert short < 1e3 < half < 1e6 < long
+
+
+# --- features ---------------------------------------------------------------------------------------------------
+
+
+def as_quotes(lines: Iterable[Line]) -> tuple[market.Quotes, np.ndarray]:
+    """A recording as the demo's arrays, by the plainest of code; and the ticks' receive times."""
+    rows: list[list[float]] = []
+    times: list[int] = []
+    bought, sold, trades = 0.0, 0.0, 0
+    for received_ns, payload in lines:
+        data = json.loads(payload)["data"]
+        if data["e"] == "trade":
+            trades += 1
+            bought += 0.0 if data["m"] else float(data["q"])
+            sold += float(data["q"]) if data["m"] else 0.0
+        elif data["e"] == "bookTicker":
+            rows.append([*(float(data[key]) for key in "baBA"), bought, sold, trades, 0.0])
+            times.append(received_ns)
+            bought, sold, trades = 0.0, 0.0, 0
+    return market.Quotes(*np.array(rows).T), np.array(times)
+
+
+def recomputed(quotes: market.Quotes, times: np.ndarray, tick_size: float) -> np.ndarray:
+    """All features from whole arrays, (N, len(NAMES)) float64."""
+    ten = market.features(quotes).astype(np.float64)
+    ten[:, 1:3] *= market.TICK_SIZE / tick_size  # micro_price and spread
+    flow = np.zeros(len(times))
+    for n in range(1, len(times)):
+        now, before = ({k: v[m] for k, v in vars(quotes).items()} for m in (n, n - 1))
+        flow[n] = now["bid_size"] * (now["bid"] >= before["bid"]) - before["bid_size"] * (now["bid"] <= before["bid"])
+        flow[n] += before["ask_size"] * (now["ask"] >= before["ask"]) - now["ask_size"] * (now["ask"] <= before["ask"])
+    elapsed = np.log1p(np.diff(times, prepend=times[:1]) / 1e3)
+    return np.column_stack([ten, flow, elapsed])
+
+
+def followed(lines: Iterable[Line], features: Features) -> np.ndarray:
+    """The features of every tick, (N, F) float32."""
+    parse = Parser()
+    return np.array([features.out.copy() for ns, payload in lines if features.take(parse(payload), ns)])
+
+
+def assert_close(rows: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(rows, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_features_are_those_of_whole_arrays() -> None:
+    lines = list(simulator.lines(TICKS, 5))
+    rows = followed(lines, Features(0.02, NAMES))
+    assert rows.shape == (TICKS, len(NAMES))
+    assert_close(rows, recomputed(*as_quotes(lines), 0.02))
+    assert np.all(rows.std(axis=0) > 0.01)
+
+
+def test_by_default_they_are_the_shipped_models() -> None:
+    features = Features(market.TICK_SIZE)
+    assert features.names == market.FEATURES
+    rows = followed(simulator.lines(TICKS, 5), features)
+    quotes = market.simulate(TICKS, 5)
+    flow = market.FEATURES.index("flow")
+    np.testing.assert_allclose(rows[:, flow], market.features(quotes)[:, flow], atol=2e-3)  # lots have 3 decimals
+    assert_close(np.delete(rows, flow, 1), np.delete(market.features(quotes), flow, 1))
+
+
+@pytest.mark.parametrize("names", [("spread",), ("elapsed", "imbalance"), NAMES[::-1]])
+def test_some_features_in_another_order(names: tuple[str, ...]) -> None:
+    lines = list(simulator.lines(200, 5))
+    out = np.zeros(len(names), np.float32)
+    rows = followed(lines, Features(0.01, names, out=out))
+    every = followed(lines, Features(0.01, NAMES))
+    np.testing.assert_array_equal(rows, every[:, [NAMES.index(name) for name in names]])
+    np.testing.assert_array_equal(out, rows[-1])
+
+
+DROPPED: dict[str, tuple[list[Message], dict[str, int]]] = {
+    "the same quote": ([quote(5), quote(5)], {"ticks": 1, "duplicates": 1}),
+    "an older quote": ([quote(5), quote(4), quote(6)], {"ticks": 2, "out_of_order": 1}),
+    "the same trade": ([trade(5), trade(5)], {"trades": 1, "duplicates": 1}),
+    "an older trade": ([trade(5), trade(6), trade(5)], {"trades": 2, "out_of_order": 1}),
+    "an older depth update": ([Depth(5), Depth(4)], {"depth": 1, "out_of_order": 1}),
+    "crossed": ([quote(5, bid=99.7)], {"crossed": 1}),
+    "locked": ([quote(5, bid=99.6)], {"crossed": 1}),
+    "a bad trade": ([trade(5, quantity=-1), trade(6, price=math.nan), trade(5)], {"bad_values": 2, "trades": 1}),
+    "missing trades": ([trade(5), trade(8)], {"trades": 2, "gaps": 1}),
+    "missing depth updates": ([Depth(5), Depth(8, 5), Depth(11, 9)], {"depth": 3, "gaps": 1}),
+    "depth updates that do not tell": ([Depth(5), Depth(8)], {"depth": 2}),
+    "a silence": ([quote(1, event_ms=1), quote(2, event_ms=1001), quote(3, event_ms=2002)], {"ticks": 3, "gaps": 1}),
+    "no times": ([quote(1), quote(2, event_ms=5000), quote(3)], {"ticks": 3}),
+} | {
+    f"{name} {value}": ([quote(2**60, **{name: value}), quote(1)], {"bad_values": 1, "ticks": 1})
+    for name in ("bid", "bid_size", "ask", "ask_size")
+    for value in (0.0, -1.0, math.nan, math.inf, -math.inf, 1e300, 5e-324)
+}
+
+
+@pytest.mark.parametrize("case", DROPPED)
+def test_what_is_dropped_and_what_is_missing_is_counted(case: str) -> None:
+    messages, expected = DROPPED[case]
+    assert counted(messages) == expected
+
+
+def test_a_dropped_message_changes_nothing() -> None:
+    lines = list(simulator.lines(300, 5))
+    parse = Parser()
+    messages = [parse(payload) for _, payload in lines]
+    spoiled: list[Message | None] = []
+    for each in messages:
+        spoiled += [None, each, each, quote(2**60, bid_size=math.nan), quote(2**60, bid=1e9), trade(2**60, 0.0)]
+    a, b = Features(0.01, NAMES), Features(0.01, NAMES)
+    for each in messages:
+        a.take(each)
+    for each in spoiled:
+        b.take(each)
+    np.testing.assert_array_equal(a.out, b.out)
+    assert a.counts.ticks == b.counts.ticks == 300
+
+
+@pytest.mark.parametrize("how", ["gap", "reset"])
+def test_nothing_is_remembered_across_a_gap(how: str) -> None:
+    parse = Parser()
+    messages = [parse(payload) for _, payload in simulator.lines(400, 5)]
+    half = next(n for n, each in enumerate(messages) if n > 300 and isinstance(each, Trade))
+    fresh, used = Features(0.01, NAMES), Features(0.01, NAMES)
+    for each in messages[: half - 150]:
+        used.take(each)
+    if how == "reset":
+        used.reset()
+        used.take(trade(1))  # ids may begin anew
+        used.reset()
+    for each in messages[half:]:
+        fresh.take(each)
+        used.take(each)
+    np.testing.assert_array_equal(fresh.out, used.out)
+    assert used.counts.gaps == (how == "gap")
+
+
+numbers = st.one_of(st.floats(), st.floats(1e-15, 1e15), st.floats(99, 101))
+
+
+@COMMON
+@given(st.lists(st.tuples(st.booleans(), numbers, numbers, numbers, numbers, st.integers(-5, 2**64)), max_size=30))
+def test_whatever_comes_features_are_finite(rows: list[Any]) -> None:
+    features = Features(0.1, NAMES)
+    for n, (is_quote, a, b, c, d, time) in enumerate(rows):
+        sent: Message = Quote(n, a, b, c, d, time) if is_quote else Trade(n, a, b, time % 2 == 0)
+        features.take(sent, time)
+        assert np.isfinite(features.out).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"tick_size": 0}, "tick_size: expected more than 0, got 0"),
+        ({"tick_size": math.nan}, "tick_size"),
+        ({"tick_size": 1, "silence_ms": -1}, "silence_ms"),
+        ({"tick_size": 1, "names": ("spread", "colour")}, "got 'colour'"),
+        ({"tick_size": 1, "names": ()}, "names: expected more than 0"),
+        ({"tick_size": 1, "out": np.zeros(9, np.float32)}, r"out: expected \(10,\) float32, got \(9,\)"),
+        ({"tick_size": 1, "out": np.zeros(10)}, "got .* float64"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Features(**arguments)
+
+
+def test_a_real_recording() -> None:
+    path = os.environ.get("LSTMCORE_RECORDING")
+    if not path:
+        pytest.skip("LSTMCORE_RECORDING does not name a recording of a real exchange")
+    recording, parse, features = Recording(path), Parser(), Features(0.1, NAMES)
+    lines = list(recording)
+    rows = followed(lines, features)
+    assert (recording.malformed, recording.damage, parse.malformed) == (0, "", 0)
+    counts = features.counts
+    assert counts == Counts(ticks=counts.ticks, trades=counts.trades, depth=counts.depth)  # nothing dropped or missing
+    known = [line for line in lines if b'"data":' in line.payload]
+    assert_close(rows, recomputed(*as_quotes(known), 0.1))
