@@ -4,10 +4,10 @@
 
 Both run in one process, on the same weights and windows, in the interleaved rounds of `lstmcore.bench`: Python calls
 the Model or pushes into a stream, a loop in C (benchmarks/edge.c) calls lstmcore_run or lstmcore_sliding_push, and each
-call is timed by itself. The edge is the difference of the two medians inside a round. All that Python adds is in it: the call
-and its checks, the copies of the window and of the answer, the binding, the caches that Python's own work takes from
-the core's, and the clock, which costs Python more than C; an empty call shows how much. C and Python take turns within
-milliseconds because two programs timed one after the other differ by more than what is measured here.
+call is timed by itself. The edge is the difference of the two medians inside a round. All that Python adds is in it:
+the call and its checks, the copies of the window and of the answer, the binding, the caches that Python's own work
+takes from the core's, and the clock, which costs Python more than C; an empty call shows how much. C and Python take
+turns within milliseconds because two programs timed one after the other differ by more than what is measured here.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def ticks(title: str, model: lstmcore.Model) -> Iterator[Case]:
     ways: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {
         "tick pushed, float32": (model.stateful().push, asked),
         "tick pushed, float64": (model.stateful().push, [tick.astype(np.float64) for tick in asked]),
-        "tick written into `input`": (Bound(model), asked),
+        "tick written into `input`": (Bound(model.stateful()), asked),
     }
 
     def expected(n: int) -> Array:

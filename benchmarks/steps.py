@@ -17,6 +17,7 @@ from lstmcore import bench, peers
 from lstmcore.comparison import answer_each, largest_difference, oracle
 from lstmcore.formats.gates import reorder
 from lstmcore.layers import LSTM, Array
+from lstmcore.streaming import Stream
 from lstmcore.terminal import need
 
 SEQUENCE = 100  # ticks over which the contenders are compared before they are timed
@@ -42,7 +43,9 @@ def own(model: lstmcore.Model) -> list[bench.Contender]:
         bench.Contender(f"lstmcore {m.backend}", f"{m.kernel or ''} push".strip(), m.stateful().push) for m in models
     ]
     bound = [
-        bench.Contender(f"lstmcore {m.backend}", f"{m.kernel} bound", Bound(m)) for m in models if m.backend == "c"
+        bench.Contender(f"lstmcore {m.backend}", f"{m.kernel} bound", Bound(m.stateful()))
+        for m in models
+        if m.backend == "c"
     ]
     return [*found, *bound]
 
@@ -50,8 +53,7 @@ def own(model: lstmcore.Model) -> list[bench.Contender]:
 class Bound:
     """A stream whose caller writes into its input buffer."""
 
-    def __init__(self, model: lstmcore.Model) -> None:
-        stream = model.stateful()
+    def __init__(self, stream: Stream) -> None:
         self.input, self.push_bound = stream.input, stream.push_bound
 
     def __call__(self, tick: Array) -> Any:

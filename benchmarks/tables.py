@@ -169,6 +169,33 @@ def subnormals(facts: Facts) -> list[str]:
     )
 
 
+def sliding(facts: Facts) -> list[str]:
+    """Every shape: all ways of this project, and ONNX Runtime at its best and at its best with one thread."""
+    rows = [
+        [
+            shape["model"], row["label"], row["settings"], time(row["p50"]), time(row["p99"]),
+            spread(row), ratio(row["ratio_p99"]),
+        ]
+        for shape in facts["shapes"].values()
+        for row in shape["rows"]
+        if row["label"].startswith(OURS) or row["best"] or row["best_one_thread"]
+    ]  # fmt: skip
+    return table(["shape", "who", "how", ">p50", ">p99", ">× (5-95 %)", ">× of p99s"], rows)
+
+
+def predict_windows(facts: Facts) -> list[str]:
+    rows = [[row["label"], row["settings"], f"{row['windows_per_second']:,.0f}", spread(row)] for row in facts["rows"]]
+    searched = facts["searched"]
+    batches = list(next(iter(searched.values()), []))
+    found = [[name, *(f"{rates[batch]:,.0f}" for batch in batches)] for name, rates in searched.items()]
+    return [
+        f"{facts['model']}; {facts['ticks']:,} ticks, windows of {facts['window']}; {facts['rounds']} rounds.", "",
+        *table(["who", "settings", ">windows/s", ">× (5-95 %)"], rows), "",
+        "The search, windows/s with batches of", "",
+        *table(["", *(f">{batch}" for batch in batches)], found),
+    ]  # fmt: skip
+
+
 def ceiling(facts: Facts) -> list[str]:
     """The AVX-512 kernel beside its two floors."""
     result = next(k for k in facts["kernels"] if k["kernel"] == "avx512")
@@ -204,7 +231,13 @@ def main() -> None:
         replace(ROOT / "README.md", "bench", readme(results))
         for name, write in {"summary": summary, "shapes": shapes, "cold": cold}.items():
             replace(page, name, write(results))
-    writers = {"edge": edge, "subnormals": subnormals, "ceiling": ceiling}
+    writers = {
+        "sliding": sliding,
+        "predict_windows": predict_windows,
+        "edge": edge,
+        "subnormals": subnormals,
+        "ceiling": ceiling,
+    }
     for name, facts in read(writers).items():
         replace(page, name, writers[name](facts))
         if name == "ceiling":

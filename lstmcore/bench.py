@@ -34,6 +34,10 @@ LEAST_ROUNDS = 3
 ORACLE_TIME = 2.0  # seconds that the float64 reference may take for the comparison
 
 
+def nothing() -> None:
+    """What most do between two calls."""
+
+
 @dataclass
 class Contender:
     """Someone who answers windows, and the times it took."""
@@ -47,6 +51,7 @@ class Contender:
     calls: int = 1  # in a burst
     every: int = 1  # takes part in every such round: 3 is every third
     rounds: list[Array] = field(default_factory=list)  # ns of each call, an array a round; empty: sat out
+    between: Callable[[], object] = nothing  # done after each call, outside its time
 
     def warm_up(self, windows: Sequence[Array]) -> None:
         """Answer for a while, and see how many calls a burst can hold, and how often there can be one."""
@@ -54,6 +59,7 @@ class Contender:
             start = time.perf_counter()
             for n in itertools.count(1):
                 self.answer(windows[n % len(windows)])
+                self.between()
                 if (passed := time.perf_counter() - start) > WARM_UP:
                     break
         call = passed / n
@@ -66,19 +72,30 @@ class Contender:
             self.rounds.append(np.empty(0))
             return
         times = []
-        answer, clock = self.answer, time.perf_counter_ns
+        answer, between, clock = self.answer, self.between, time.perf_counter_ns
         with self.ready():
             end = clock() + int(LONG_BURST * 1e9)
             for window in itertools.islice(windows, min(UNTIMED, self.calls)):
                 answer(window)
+                between()
             for window in itertools.islice(windows, self.calls):
                 start = clock()
                 answer(window)
                 stop = clock()
                 times.append(stop - start)
+                between()
                 if stop > end:
                     break
         self.rounds.append(np.array(times))
+
+
+#: What a contender does in a round: it appends an array to its `rounds`.
+Turn = Callable[[Contender, Iterator[Any]], None]
+
+
+def in_bursts(contender: Contender, windows: Iterator[Any]) -> None:
+    """The usual turn, the contender's own way."""
+    contender.burst(windows)
 
 
 @dataclass(frozen=True)
@@ -147,12 +164,9 @@ def measure(
     pool: Sequence[Any],
     seconds: float,
     seed: int,
-    turn: Callable[[Contender, Iterator[Any]], None] = lambda contender, windows: contender.burst(windows),
+    turn: Turn = in_bursts,
 ) -> Iterator[float]:
-    """Run rounds for `seconds`, at least `LEAST_ROUNDS`; yields the share of the time that has passed.
-
-    `turn` is what a contender does in a round: it appends an array to the contender's `rounds`.
-    """
+    """Run rounds for `seconds`, at least `LEAST_ROUNDS`; yields the share of the time that has passed."""
     rng = np.random.default_rng(seed)
     windows = [itertools.cycle(pool) for _ in contenders]
     with no_collection():

@@ -13,7 +13,18 @@ from lstmcore._version import __version__
 from lstmcore.errors import BackendError
 
 #: Packages whose versions matter to what lstmcore does or is compared with.
-PACKAGES = ("numpy", "cffi", "safetensors", "numba", "torch", "onnx", "onnxruntime", "openvino", "msgspec", "websockets")
+PACKAGES = (
+    "numpy",
+    "cffi",
+    "safetensors",
+    "numba",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "msgspec",
+    "websockets",
+)
 
 
 def info() -> dict[str, Any]:

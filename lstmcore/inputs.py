@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,19 @@ def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
     """A C-contiguous array of `dtype`. Raises TypeError for what does not hold real numbers."""
     array = as_real(value, what)
     return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype)
+
+
+def as_integer(value: Any, what: str, least: int) -> int:
+    """An int that is at least `least`. Raises TypeError for what is no integer, ValueError for one below it."""
+    if isinstance(value, bool):
+        raise TypeError(f"{what}: expected an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what}: expected an integer, got {type(value).__name__} {value!r}") from None
+    if number < least:
+        raise ValueError(f"{what}: expected at least {least}, got {number}")
+    return number
 
 
 def as_windows(value: npt.ArrayLike, dtype: np.dtype[Any], features: int, steps: int | None) -> Array:

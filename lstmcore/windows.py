@@ -6,13 +6,10 @@ Letters: N windows, T ticks in a window, F features of a tick.
 
 from __future__ import annotations
 
-import operator
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.inputs import as_real
+from lstmcore.inputs import as_integer, as_real
 from lstmcore.layers import Array
 
 
@@ -116,7 +113,7 @@ def target_rows(rows: int, window: int, horizon: int = 0, stride: int = 1) -> sl
         ValueError: Too few rows, or a number that is too small.
         TypeError: Something that is not an integer.
     """
-    count = _integer(rows, "rows", 0)
+    count = as_integer(rows, "rows", 0)
     length, ahead, step = _check(count, window, horizon, stride)
     return slice(length - 1 + ahead, count, step)
 
@@ -133,24 +130,12 @@ def _as_series(value: npt.ArrayLike) -> Array:
 
 def _check(rows: int, window: int, horizon: int, stride: int) -> tuple[int, int, int]:
     """Window, horizon and stride as integers that fit the rows."""
-    length, step = _integer(window, "window", 1), _integer(stride, "stride", 1)
-    ahead = _integer(horizon, "horizon", 0)
+    length, step = as_integer(window, "window", 1), as_integer(stride, "stride", 1)
+    ahead = as_integer(horizon, "horizon", 0)
     if rows < length + ahead:
         needs = f"a window of {length}" + (f" and a target {ahead} rows later" if ahead else "")
         raise ValueError(f"series: {needs} needs at least {length + ahead} rows, got {rows}")
     return length, ahead, step
-
-
-def _integer(value: Any, what: str, least: int) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"{what}: expected an integer, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what}: expected an integer, got {type(value).__name__} {value!r}") from None
-    if number < least:
-        raise ValueError(f"{what}: expected at least {least}, got {number}")
-    return number
 
 
 def _view(series: Array, window: int, stride: int) -> Array:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts import imported
 
 import lstmcore
 from lstmcore import bench, peers
@@ -23,15 +22,8 @@ MODULES = ("cold", "edge", "models", "plot", "results", "run", "steps", "subnorm
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[SimpleNamespace]:
-    """The modules, imported as they import each other; their names are free again afterwards."""
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in MODULES:
-            patch.delitem(sys.modules, name, raising=False)
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-        for name in MODULES:
-            del sys.modules[name]
+    with imported(*MODULES) as modules:
+        yield modules
 
 
 @pytest.fixture(scope="module")

@@ -86,14 +86,20 @@ def others(
     return [bench.Contender(peer.label, peer.settings, peer, peer.ready, peer.threads) for peer in built]
 
 
-def timed(contenders: Sequence[bench.Contender], pool: Sequence[Any], seconds: float, seed: int) -> dict[str, Any]:
+def timed(
+    contenders: Sequence[bench.Contender],
+    pool: Sequence[Any],
+    seconds: float,
+    seed: int,
+    turn: bench.Turn = bench.in_bursts,
+) -> dict[str, Any]:
     """Measure compared contenders, with a progress bar: how, on which machine, and the rows, ready for JSON."""
     for each in contenders:
         if not each.difference < SUSPECT:
             terminal.note(f"warning: {each.label}, {each.settings}: {each.difference:.2g} from the reference")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     parts = 100
-    shares = bench.measure(contenders, pool, seconds, seed)
+    shares = bench.measure(contenders, pool, seconds, seed, turn)
     rounds = sum(1 for _ in terminal.progress(shares, parts, "measuring", lambda share: share * parts))
     return {
         "seconds": seconds,

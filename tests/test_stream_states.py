@@ -1,0 +1,242 @@
+"""States of streams, kept and taken up again; and files that are another's, damaged or made by an enemy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from strategies import normal
+from streams import CATCH_UP, KERNELS, same_bits, small
+
+import lstmcore
+from lstmcore.errors import ModelFormatError
+from lstmcore.streaming import Stream
+
+BACKENDS = ("c", "numba", "numpy")
+
+
+def sliding(model: lstmcore.Model) -> Stream:
+    return model.sliding(5)
+
+
+def stateful(model: lstmcore.Model) -> Stream:
+    return model.stateful()
+
+
+KINDS = pytest.mark.parametrize("new", [sliding, stateful])
+
+
+def written(folder: Path, new: Callable[[lstmcore.Model], Stream]) -> Path:
+    """The file of a stream that has seen some ticks."""
+    stream = new(small())
+    stream.push_many(normal(np.random.default_rng(0), 12, 3))
+    stream.save(folder / "state.safetensors")
+    return folder / "state.safetensors"
+
+
+def rewritten(path: Path, kind: str | None, **parts: Any) -> Path:
+    """The file with other parts (None: without it), its name kept."""
+    found = safetensors.numpy.load(path.read_bytes()) | parts
+    left = {name: part for name, part in found.items() if part is not None}
+    path.write_bytes(safetensors.numpy.save(left, {"lstmcore_state": kind} if kind else None))
+    return path
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stream_goes_on_from_a_file(new: Any, dtype: Any, backend: str, tmp_path: Path) -> None:
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is not installed")
+    model = small(num_layers=2).astype(dtype).with_backend(backend)
+    x = normal(np.random.default_rng(1), 30, 3)
+    for after in (0, 3, 20):
+        stream, other = new(model), new(model)
+        stream.push_many(x[:after])
+        stream.save(tmp_path / "state.safetensors")
+        other.restore(str(tmp_path / "state.safetensors"))
+        assert other.ticks == after
+        same_bits(other.push_many(x[after:]), stream.push_many(x[after:]))
+        for part, value in stream.state().items():
+            np.testing.assert_array_equal(other.state()[part], value)
+
+
+@KINDS
+def test_kernels_take_up_each_others_states(new: Any) -> None:
+    model = small(hidden=37, num_layers=2)
+    x = normal(np.random.default_rng(2), 50, 3)
+    stream = new(model)
+    whole = np.concatenate([stream.push_many(x[:20]), stream.push_many(x[20:])])
+    for kernel in KERNELS:
+        stream = new(model)
+        stream.push_many(x[:20])
+        other = new(model.with_backend("c", kernel))
+        other.restore(stream.state())
+        same_bits(other.push_many(x[20:]), whole[20:])
+
+
+@pytest.mark.parametrize("how", CATCH_UP, ids=str)
+def test_a_helpers_stream_keeps_its_state(how: dict[str, Any]) -> None:
+    model = small(hidden=37, num_layers=2)
+    x = normal(np.random.default_rng(3), 60, 3)
+    expected = model.sliding(9).push_many(x)
+    stream = model.sliding(9, **how)
+    answers = []
+    for n, tick in enumerate(x):
+        answers.append(stream.push(tick))
+        if n % 7 == 0:
+            state, stream = stream.state(), model.sliding(9, **how)
+            stream.restore(state)
+        if n % 11 == 0:
+            stream = stream.copy()
+    same_bits(answers, expected)
+
+
+def test_the_parts_of_a_state_are_what_they_are_called() -> None:
+    """The oldest window in flight has seen all of the last ticks, the newest none."""
+    model = small(num_layers=2)
+    x = normal(np.random.default_rng(4), 20, 3)
+    stream, whole = model.sliding(5), model.stateful()
+    stream.push_many(x)
+    whole.push_many(x[-4:])
+    state, seen = stream.state(), whole.state()
+    assert set(state) == {"lstm.h_l0", "lstm.c_l0", "lstm.h_l1", "lstm.c_l1", "ticks", "window", "model"}
+    for part in ("lstm.h_l0", "lstm.c_l0", "lstm.h_l1", "lstm.c_l1"):
+        assert state[part].shape == (5, 8)
+        same_bits(state[part][0], seen[part][0])
+        assert not state[part][-1].any()
+    assert (state["ticks"], state["window"], seen["ticks"]) == (20, 5, 4)
+
+
+@KINDS
+def test_a_state_is_the_callers_own(new: Any) -> None:
+    for backend in ("c", "numpy"):
+        stream = new(small().with_backend(backend))
+        stream.push_many(np.ones((7, 3)))
+        state, before = stream.state(), stream.state()
+        for part in state.values():
+            if part.flags.writeable:
+                part[...] = 9
+        for name, part in stream.state().items():
+            np.testing.assert_array_equal(part, before[name])
+
+
+@KINDS
+def test_another_models_state_is_refused(new: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, new)
+    for other in (small(seed=1), small().with_scaler(np.zeros(3), np.ones(3))):
+        with pytest.raises(ValueError, match=r"state.safetensors: .*(another model|of other weights)"):
+            new(other).restore(path)
+        with pytest.raises(ValueError, match=r"^state: it is the state of another model"):
+            new(other).restore(new(small()).state())
+    with pytest.raises(ModelFormatError, match=r"state.safetensors: lstm.h_l0: expected shape \(.*9\), got \(.*8\)"):
+        new(small(hidden=9)).restore(path)
+    with pytest.raises(ModelFormatError, match=r"state.safetensors: expected the parts .*lstm.h_l1"):
+        new(small(num_layers=2)).restore(path)
+
+
+def test_another_windows_state_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, sliding)
+    stream = small().sliding(6)
+    with pytest.raises(ModelFormatError, match=r"state.safetensors: lstm.\w_l0: expected shape \(6, 8\), got \(5, 8\)"):
+        stream.restore(path)
+    with pytest.raises(ValueError, match=r"state: lstm.h_l0: expected float32 \(6, 8\), got float32 \(5, 8\)"):
+        stream.restore(small().sliding(5).state())
+    state = {**stream.state(), "window": np.array(5)}
+    with pytest.raises(ValueError, match="state: window: expected 6, got 5"):
+        stream.restore(state)
+
+
+def test_another_kinds_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, sliding)
+    with pytest.raises(ModelFormatError, match=r"state.safetensors: expected the state of a stateful stream, got slid"):
+        small().stateful().restore(path)
+    model = tmp_path / "model.safetensors"
+    small().save(model)
+    with pytest.raises(ModelFormatError, match=r"model.safetensors: expected the state of a sliding stream, got anoth"):
+        small().sliding(5).restore(model)
+    with pytest.raises(ModelFormatError, match=r"state.safetensors: .*lstmcore did not write this file"):
+        lstmcore.load(path)
+    with pytest.raises(ModelFormatError, match=r"got another file"):
+        small().sliding(5).restore(rewritten(path, None))
+    with pytest.raises(FileNotFoundError):
+        small().sliding(5).restore(tmp_path / "none.safetensors")
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ({"lstm.c_l0": None}, "expected the parts .*lstm.c_l0.*, got"),
+        ({"more": np.zeros(1)}, "expected the parts .*, got .*more"),
+        ({"lstm.c_l0": np.zeros((2, 2), "f4")}, r"lstm.c_l0: expected shape \(\d, 8\), got \(2, 2\)"),
+        ({"lstm.c_l0": np.float16}, "lstm.c_l0: expected dtype F32, got F16"),
+        ({"lstm.h_l0": np.int32}, "lstm.h_l0: expected dtype F32, got I32"),
+        ({"ticks": np.zeros((), "f4")}, "ticks: expected dtype I64, got F32"),
+        ({"ticks": np.zeros((1,), "i8")}, r"ticks: expected shape \(\), got \(1,\)"),
+        ({"ticks": np.array(-1)}, "ticks: expected at least 0, got -1"),
+        ({"model": np.zeros(32, "u1")}, "it is the state of another model, or of other weights"),
+        ({"model": np.zeros(31, "u1")}, r"model: expected shape \(32,\), got \(31,\)"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(new: Any, parts: dict[str, Any], text: str, tmp_path: Path) -> None:
+    """Named, with the file; and the stream goes on as if nobody had asked."""
+    path = written(tmp_path, new)
+    kind = "sliding" if new is sliding else "stateful"
+    found = safetensors.numpy.load(path.read_bytes())
+    parts = {name: found[name].astype(part) if isinstance(part, type) else part for name, part in parts.items()}
+    stream = new(small())
+    stream.push_many(np.ones((7, 3)))
+    before = stream.state()
+    with pytest.raises(ValueError, match=rf"state.safetensors: {text}"):
+        stream.restore(rewritten(path, kind, **parts))
+    state = {name: part for name, part in {**before, **parts}.items() if part is not None}
+    with pytest.raises(ValueError, match=r"^state: "):
+        stream.restore(state)
+    for name, part in stream.state().items():
+        np.testing.assert_array_equal(part, before[name])
+
+
+@KINDS
+def test_damaged_files_are_refused(new: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, new)
+    whole, stream = path.read_bytes(), new(small())
+    damaged = [whole[:size] for size in (0, 7, 8, 100, len(whole) // 2, len(whole) - 1)]
+    damaged += [whole + b"x", b"\xff" * 8 + whole[8:], whole[:8] + b"}" + whole[9:], b"what is this?"]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(ModelFormatError, match=r"state.safetensors: "):
+            stream.restore(path)
+    path.write_bytes(whole)
+    stream.restore(path)
+    assert stream.ticks == 12
+
+
+def test_any_byte_changed_is_an_error_or_a_state(tmp_path: Path) -> None:
+    """Numbers may be others, but nothing else happens than that."""
+    path, rng = written(tmp_path, sliding), np.random.default_rng(5)
+    whole, stream, refused = path.read_bytes(), small().sliding(5), 0
+    for _ in range(400):
+        data = bytearray(whole)
+        data[rng.integers(600)] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        try:
+            stream.restore(path)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017 - some changes are refused, others are numbers
+            refused += 1
+        stream.push([1, 2, 3])
+    assert 50 < refused < 400
+
+
+def test_names_and_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    stream = small().stateful()
+    with pytest.raises(ValueError, match=r"expected a name that ends in .safetensors"):
+        stream.save(tmp_path / "state.bin")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        stream.save(tmp_path / "none" / "state.safetensors")
+    assert list(tmp_path.iterdir()) == []
