@@ -39,7 +39,7 @@ def test_whatever_is_done_answers_have_the_bits_of_one_run(
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @given(built=ANY_LENGTH, operations=OPERATIONS, seed=SEEDS, wide=st.booleans())
-@settings(FUZZ, max_examples=20)
+@settings(FUZZ, max_examples=12)
 def test_other_backends_answer_as_one_run(
     backend: str, built: tuple[list[L.Layer], int], operations: list[tuple[str, int]], seed: int, wide: bool
 ) -> None:
@@ -50,28 +50,37 @@ def test_other_backends_answer_as_one_run(
     exact = lstmcore.Model(built[0], backend="numpy").astype(np.float64)
     if wide:
         model = model.astype(np.float64)
-    taken: list[Any] = []
-
-    def more(count: int) -> Any:
-        taken.append(ticks(rng, count, model.input_size))
-        return taken[-1]
+    errors: list[float] = []
 
     def close(answers: Any, expected: Any) -> None:
         assert answers.dtype in (model.runner.dtype, np.float64)  # a single number is a float
-        np.testing.assert_allclose(answers, expected, rtol=0, atol=allowed(answers, expected))
-
-    def allowed(answers: Any, expected: Any) -> float:
-        """Twice the error that the same equations have over the whole run, where that is more."""
-        return float(max(RELATIVE * max(1.0, np.abs(expected).max()), TIMES_TORCH * errors[-1]))
-
-    errors: list[float] = []
+        # Twice the error that the same equations have over the whole run, where that is more.
+        allowed = max(RELATIVE * max(1.0, np.abs(expected).max()), TIMES_TORCH * errors[-1])
+        np.testing.assert_allclose(answers, expected, rtol=0, atol=allowed)
 
     def expected(history: Any) -> Any:
         answers, true = of_every_beginning(model)(history), of_every_beginning(exact)(history.astype(np.float64))
         errors.append(float(np.abs(answers - true).max()))
         return answers
 
-    lead(model.stateful, expected, operations, more, close)
+    lead(model.stateful, expected, operations, lambda count: ticks(rng, count, model.input_size), close)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@given(built=ANY_LENGTH, calls=st.lists(st.lists(st.integers(0, 39), max_size=80), max_size=6), seed=SEEDS)
+@FUZZ
+def test_streams_without_an_end_go_together(
+    kernel: str, built: tuple[list[L.Layer], int], calls: list[list[int]], seed: int
+) -> None:
+    """The core serves any number of them; `Stateful` has one."""
+    model, rng = lstmcore.Model(built[0], kernel=kernel), np.random.default_rng(seed)
+    together, alone = model.runner.slider(None, 40), [model.stateful() for _ in range(40)]
+    for ids in [*calls, list(range(40))]:
+        x = ticks(rng, len(ids), model.input_size)
+        answers = np.empty((len(ids), *together.y.shape), np.float32)
+        together.push(np.array(ids, np.uintp), x, answers)
+        for n, tick, answer in zip(ids, x, answers, strict=True):
+            same_bits(answer, np.reshape(alone[n].push(tick), answer.shape))
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf])
