@@ -49,6 +49,7 @@ def test_settings_that_are_refused(arguments: dict[str, Any], error: type[Except
         (np.zeros(3, complex), TypeError, "tick: expected real numbers"),
         ([1, [2, 3], 4], ValueError, "tick: not a regular array"),
         (np.ma.masked_equal([1.0, 0.0, 1.0], 0), ValueError, "tick: a masked array"),
+        (np.ma.masked_equal(np.array([1, 0, 1], "f4"), 0), ValueError, "tick: a masked array"),
     ],
 )
 def test_ticks_that_are_refused(name: str, backend: str, tick: Any, error: type[Exception], text: str) -> None:

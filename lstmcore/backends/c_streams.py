@@ -34,7 +34,7 @@ class CSlider(Slider):
         check(lib.lstmcore_sliding_new(model, window or 0, streams, out), what)
         self.x, self.y = np.zeros(features, np.float32), np.zeros(answer, np.float32)
 
-        def free(handle: Any, read_until_then: Any = (model, self.x, self.y)) -> None:
+        def free(handle: Any, read_until_then: Any = (self.x, self.y)) -> None:
             lib.lstmcore_sliding_free(handle)
 
         self._handle = ffi.gc(out[0], free)
