@@ -99,7 +99,7 @@ def streams(model: lstmcore.Model, window: int) -> list[Ticks]:
     return [
         Ticks(label, "push", caught_up.push, between=caught_up.catch_up),
         Ticks(label, "push_bound", Bound(bound), between=bound.catch_up),
-        *(Ticks(label, how, each, each.ready, each.wait) for how, each in helped.items()),
+        *(Ticks(label, how, each, each.ready, between=each.wait) for how, each in helped.items()),
         Ticks(label, "push, back to back", back_to_back.push),
         catching,
     ]
