@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lstmcore import terminal
+from lstmcore.files import write_whole
 
 FOLDER = Path(__file__).with_name("results")
 
 
 def write(path: Path, facts: dict[str, Any]) -> None:
-    """Write `facts` as JSON, in a folder that is made where it is missing."""
+    """Write `facts` as JSON, whole or not at all, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        terminal.write_json(facts, file)
+    text = io.StringIO()
+    terminal.write_json(facts, text)
+    write_whole(path, text.getvalue().encode())
 
 
 def read(names: Iterable[str]) -> dict[str, dict[str, Any]]:
