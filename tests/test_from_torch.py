@@ -822,6 +822,22 @@ def test_wrong_examples(shape):
 # --- checkpoints ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (lambda state: {5: torch.zeros(1)}, "unexpected in the state_dict: 5"),
+        (lambda state: {f"_orig_mod.{key}": value for key, value in state.items()}, "differ in their prefix only"),
+    ],
+)
+def test_keys_that_cannot_be_told_apart_or_are_no_names(more, text, tmp_path):
+    module = trained(ExitModel())
+    state = {f"module.{key}": value for key, value in module.state_dict().items()}
+    own = state if "prefix" in text else dict(module.state_dict())
+    torch.save(own | more(module.state_dict()), tmp_path / "c.pt")
+    with pytest.raises(lstmcore.ModelFormatError, match=text):
+        read(module, checkpoint=tmp_path / "c.pt")
+
+
 @pytest.mark.parametrize("nest", [None, "state_dict", "model_state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 def test_checkpoints_in_the_forms_that_training_leaves(nest, prefix, tmp_path):

@@ -10,12 +10,7 @@ import torch
 from torch import nn
 
 from lstmcore.errors import ModelFormatError
-
-#: Under which keys training programs store the state_dict among other things.
-NESTED = ("state_dict", "model_state_dict", "model")
-
-#: What torch.compile and DataParallel put before every key.
-PREFIXES = ("_orig_mod.", "module.")
+from lstmcore.formats.torch_file import strip_prefixes, unwrapped
 
 
 def load_checkpoint(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -27,12 +22,10 @@ def load_checkpoint(module: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     file = os.fspath(path)
     own = module.state_dict()
-    state = _state_dict(file)
-    while state and not own.keys() & state.keys() and all(key.startswith(PREFIXES) for key in state):
-        state = {key.partition(".")[2]: value for key, value in state.items()}
+    state = strip_prefixes(_state_dict(file), file, own)
     for problem, keys in (("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())):
         if keys:
-            raise ModelFormatError(f"{file}: {problem} in the state_dict: {', '.join(map(str, sorted(keys)))}")
+            raise ModelFormatError(f"{file}: {problem} in the state_dict: {', '.join(sorted(map(str, keys)))}")
     for key, expected in own.items():
         found = state[key]
         what = f"{file}: {key}: expected shape {tuple(expected.shape)}"
@@ -52,9 +45,7 @@ def _state_dict(file: str) -> dict[Any, Any]:
         raise
     except Exception as error:  # pickle and the zip reader raise whatever the bytes lead them to
         raise ModelFormatError(f"{file}: expected a state_dict that torch.save wrote: {_reason(error)}") from error
-    for key in NESTED:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content = unwrapped(content)
     if not isinstance(content, dict):
         raise ModelFormatError(f"{file}: expected a state_dict, got {type(content).__name__}")
     return content
