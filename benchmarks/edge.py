@@ -64,7 +64,7 @@ def windows(title: str, model: lstmcore.Model, steps: int) -> Iterator[Case]:
         "float64": list(pool.astype(np.float64)),
     }
     y = np.ravel(model(pool[0])).copy()
-    session = model.runner._session().handle  # type: ignore[attr-defined]
+    session = model.runner._session().handle  # type: ignore[attr-defined]  # of the C backend, no public name
     for name, asked in inputs.items():
         yield Case(
             title, f"window, {name}", model, asked, pool, "lstmcore_run", session, y,
@@ -88,7 +88,7 @@ def ticks(title: str, model: lstmcore.Model) -> Iterator[Case]:
 
     for name, (ask, given) in ways.items():
         slider = model.runner.slider(None, 1)
-        session = slider._handle  # type: ignore[attr-defined]
+        session = slider._handle  # type: ignore[attr-defined]  # of the C backend, no public name
         y = np.ravel(slider.y).copy()
         yield Case(title, name, ask, given, pool, "lstmcore_sliding_push", session, y, expected)
 

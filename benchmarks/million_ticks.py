@@ -33,7 +33,7 @@ def pushed(stream: Stream, series: Array, what: str) -> Array:
         taking = stream
         for start in starts:
             if start >= len(series) // 2 and taking is stream:
-                taking = stream.copy()  # type: ignore[attr-defined]
+                taking = stream.copy()  # type: ignore[attr-defined]  # both kinds have one
                 taking.reset()
                 taking.restore(stream.state())
             answers.append(taking.push_many(series[start : start + PIECE]))

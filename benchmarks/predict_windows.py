@@ -10,6 +10,7 @@ whole series, in a new order.
 
 from __future__ import annotations
 
+import abc
 import argparse
 import contextlib
 import sys
@@ -52,9 +53,9 @@ class Batched(peers.Peer):
             out[n : n + len(some)] = self.answer(np.array(some))
         return out
 
+    @abc.abstractmethod
     def answer(self, batch: Array) -> Any:
         """(N, T, F) -> (N,)"""
-        raise NotImplementedError
 
 
 class OnnxRuntime(Batched):

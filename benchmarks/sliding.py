@@ -125,7 +125,7 @@ def compare(
     reference = oracle(model)
     expected = np.stack([np.ravel(reference(x)) for x in pool])
     for each in (*own[:-1], *others):
-        asked: Sequence[Array] = series if isinstance(each, Ticks) else pool  # type: ignore[assignment]
+        asked: Sequence[Array] = series if isinstance(each, Ticks) else pool  # type: ignore[assignment]  # rows of an array
         with each.ready():
             answers = []
             for x in asked:

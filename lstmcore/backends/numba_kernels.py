@@ -14,7 +14,7 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]  # it has no types, and much of numba neither
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, overload, register_model
 
