@@ -180,7 +180,17 @@ def sliding(facts: Facts) -> list[str]:
         for row in shape["rows"]
         if row["label"].startswith(OURS) or row["best"] or row["best_one_thread"]
     ]  # fmt: skip
-    return table(["shape", "who", "how", ">p50", ">p99", ">× (5-95 %)", ">× of p99s"], rows)
+    told = [
+        [
+            shape["model"], row["settings"], row["other"], spread(row), ratio(row["ratio_net"]), ratio(row["ratio_p99"])
+        ]
+        for shape in facts["shapes"].values()
+        for row in shape["advantages"]
+    ]  # fmt: skip
+    return [
+        *table(["shape", "lstmcore", "beside", ">× (5-95 %)", ">× without the clock", ">× of p99s"], told), "",
+        *table(["shape", "who", "how", ">p50", ">p99", ">× of push (5-95 %)", ">× of p99s"], rows),
+    ]  # fmt: skip
 
 
 def predict_windows(facts: Facts) -> list[str]:

@@ -137,9 +137,13 @@ int lstmcore_sliding_push_bound(lstmcore_sliding *sliding);
  * push does so first where nobody else has. */
 int lstmcore_sliding_catch_up(lstmcore_sliding *sliding);
 
+/* 1 where a push into stream 0 would first have to catch up, or to wait for the helper that does; else 0. */
+int lstmcore_sliding_behind(const lstmcore_sliding *sliding);
+
 /* A thread that catches up after every push, until it is stopped or the sliding is freed. With `spins` it waits busily,
- * else it sleeps, and to wake it is a system call in every push. `cpu` is where it must run, -1 anywhere.
- * LSTMCORE_CANNOT_RUN where a thread cannot be tied to a processor, LSTMCORE_BAD_ARGUMENT where there is none such. */
+ * else it sleeps, and to wake it is a system call in every push. `cpu` is where it must run, -1 anywhere. The child of
+ * a fork has no helper: its calls go on as if none had been started. LSTMCORE_CANNOT_RUN where a thread cannot be tied
+ * to a processor, LSTMCORE_BAD_ARGUMENT where there is none such. */
 int lstmcore_sliding_start_helper(lstmcore_sliding *sliding, int spins, int cpu);
 void lstmcore_sliding_stop_helper(lstmcore_sliding *sliding);
 

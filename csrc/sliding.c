@@ -105,8 +105,31 @@ void lstmcore_sliding_free(lstmcore_sliding *s) {
     free(s->gates);
     free(s->c);
     free(s->gathered);
+    free(s->rehearsal);
     free(s->rings);
     free(s);
+}
+
+/* Every array of a sliding whose sizes are set; 0 at the first for which there is no memory. */
+static int allocate(lstmcore_model *model, lstmcore_sliding *s) {
+    const op *ops = model->ops;
+    if (lstmcore_session_new(model, &s->scratch) != LSTMCORE_OK ||
+        (s->rings = calloc(s->streams, sizeof *s->rings)) == NULL ||
+        (s->states = lstmcore_states_new(model, s->streams * s->slots)) == NULL ||
+        (s->gates = lstmcore_floats_new(s->streams * 4 * round_up(ops[s->ops.first].out, ROW))) == NULL ||
+        (s->c = lstmcore_floats_new(CHUNK * s->scratch->row)) == NULL ||
+        (s->gathered = lstmcore_floats_new(CHUNK * s->scratch->gates_row)) == NULL ||
+        (s->rehearsal = lstmcore_floats_new(model->input_size + model->width)) == NULL ||
+        (s->products = calloc(model->n_ops, sizeof *s->products)) == NULL) {
+        return 0;
+    }
+    for (size_t n = 0; n < model->n_ops; n++) {
+        if (ops[n].kind == OP_LSTM &&
+            (s->products[n] = lstmcore_floats_new(s->streams * 4 * round_up(ops[n].out, ROW))) == NULL) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, lstmcore_sliding **sliding) {
@@ -127,27 +150,9 @@ int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, l
     s->slots = window == 0 ? 1 : window;
     s->streams = streams;
     s->ops = ops;
-    int code = lstmcore_session_new(model, &s->scratch);
-    if (code == LSTMCORE_OK) {
-        s->rings = calloc(streams, sizeof *s->rings);
-        s->states = lstmcore_states_new(model, streams * s->slots);
-        s->gates = lstmcore_floats_new(streams * 4 * round_up(model->ops[ops.first].out, ROW));
-        s->c = lstmcore_floats_new(CHUNK * s->scratch->row);
-        s->gathered = lstmcore_floats_new(CHUNK * s->scratch->gates_row);
-        s->products = calloc(model->n_ops, sizeof *s->products);
-        int enough = s->rings != NULL && s->states != NULL && s->gates != NULL && s->c != NULL && s->gathered != NULL &&
-                     s->products != NULL;
-        for (size_t n = 0; enough && n < model->n_ops; n++) {
-            if (model->ops[n].kind == OP_LSTM) {
-                s->products[n] = lstmcore_floats_new(streams * 4 * round_up(model->ops[n].out, ROW));
-                enough = s->products[n] != NULL;
-            }
-        }
-        code = enough ? LSTMCORE_OK : LSTMCORE_NO_MEMORY;
-    }
-    if (code != LSTMCORE_OK) {
+    if (!allocate(model, s)) {
         lstmcore_sliding_free(s);
-        return code;
+        return LSTMCORE_NO_MEMORY;
     }
     const fp_mode callers = fp_mode_enter();
     for (size_t which = 0; which < streams; which++) {
@@ -182,8 +187,9 @@ static void scatter(lstmcore_sliding *s, size_t o, size_t n, const size_t *strea
     }
 }
 
-/* One tick of each of n streams, at most CHUNK, no two the same. */
-static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y) {
+/* One tick of each of n streams, at most CHUNK, no two the same. With `carry` the states of a stream without an end
+ * take the step. */
+static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y, int carry) {
     lstmcore_session *scratch = s->scratch;
     const kernel *k = s->model->kernel;
     const size_t first_row = 4 * round_up(s->model->ops[s->ops.first].out, ROW);
@@ -208,7 +214,7 @@ static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const f
         const float *products = n == 1 ? s->products[o] + streams[0] * 4 * row : s->gathered;
         float *out = other_rows(scratch, &in), *c = s->c;
         size_t out_row = scratch->row;
-        if (s->window == 0 && n == 1) { /* the only step there is goes where it belongs */
+        if (carry && n == 1) { /* the only step there is goes where it belongs */
             out = s->states[o].h[!s->rings[streams[0]].now] + streams[0] * row;
             c = s->states[o].c + streams[0] * row;
             out_row = row;
@@ -216,7 +222,7 @@ static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const f
             gather(s, o, n, streams);
         }
         k->finish(layer->recurrent.blocks, gates, scratch->gates_row, products, scratch->gates_row, n, out, c, out_row);
-        if (s->window == 0 && n > 1) {
+        if (carry && n > 1) {
             scatter(s, o, n, streams, out);
         }
         in = (stream){out, out_row, n, layer->out, c == s->c};
@@ -249,7 +255,7 @@ int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, 
             }
             r->call = s->call;
         }
-        answer(s, count, these, x + done * features, y + done * width);
+        answer(s, count, these, x + done * features, y + done * width, s->window == 0);
         for (size_t m = 0; m < count; m++) {
             ring *r = &s->rings[these[m]];
             r->pending = 1;
@@ -289,6 +295,9 @@ int lstmcore_sliding_catch_up(lstmcore_sliding *s) {
         return LSTMCORE_BUSY;
     }
     lstmcore_sliding_take_steps(s);
+    /* An answer that nobody wants, so that the next push finds what it reads in the nearest cache. */
+    const size_t any = 0;
+    answer(s, 1, &any, s->rehearsal, s->rehearsal + s->model->input_size, 0);
     lstmcore_sliding_leave(s, callers);
     return LSTMCORE_OK;
 }

@@ -30,6 +30,7 @@ struct lstmcore_sliding {
     float **products;   /* for each op (streams, 4*row): the recurrent product of each stream's oldest window */
     float *c;           /* (CHUNK, scratch->row) */
     float *gathered;    /* (CHUNK, scratch->gates_row): products of the streams that are answered together */
+    float *rehearsal;   /* a tick of zeros, and room for the answer to it */
     _Atomic int busy;   /* a thread is in one of the calls */
     const float *bound_x;
     float *bound_y;

@@ -84,6 +84,9 @@ static void project(const packed *w, const float *in, size_t in_row, size_t rows
     for (; block + 4 <= w->blocks; block += 4) {
         project_blocks(4, 1, w, block, in, in_row, rows, out, out_row);
     }
+    for (; block + 2 <= w->blocks; block += 2) {
+        project_blocks(2, 1, w, block, in, in_row, rows, out, out_row);
+    }
     for (; block < w->blocks; block++) {
         project_blocks(1, 1, w, block, in, in_row, rows, out, out_row);
     }

@@ -10,17 +10,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstmcore.layers import LSTM, Array, BatchNorm1d, Dropout, Layer, Linear, Scaler
+from lstmcore.layers import GRU, Array, BatchNorm1d, Dropout, Layer, Linear, Recurrent, Scaler
 
 
 def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers that are left to compute, with float32 weights.
 
-    A Linear always comes out with a bias, and an LSTM's two biases come out summed in `bias_ih_l{k}`
-    (`bias_hh_l{k}` is then zero): the sum is formed before rounding, so nothing is lost.
+    A Linear always comes out with a bias, and a recurrent layer's two biases come out summed in `bias_ih_l{k}`
+    (`bias_hh_l{k}` is then zero): the sum is formed before rounding, so nothing is lost. A GRU whose reset gate works
+    on the recurrent product keeps the candidate's rows apart.
     """
     kept = [layer.map_weights(_wide) for layer in layers if not isinstance(layer, Dropout)]
-    kept = [_with_bias(layer) if isinstance(layer, LSTM | Linear) else layer for layer in kept]
+    kept = [_with_bias(layer) if isinstance(layer, Recurrent | Linear) else layer for layer in kept]
     kept = _fold_scaler(kept)
     kept = _fold_batch_norms(kept)
     return tuple(layer.map_weights(_narrow) for layer in kept)
@@ -52,15 +53,18 @@ def _narrow(w: Array) -> Array:
         return w.astype(np.float32)
 
 
-def _with_bias(layer: LSTM | Linear) -> Layer:
+def _with_bias(layer: Recurrent | Linear) -> Layer:
     w = dict(layer.weights)
     if isinstance(layer, Linear):
         w.setdefault("bias", np.zeros(layer.out_features))
     else:
+        rows = len(layer.gates) * layer.hidden_size
+        summed = 2 * layer.hidden_size if isinstance(layer, GRU) and layer.reset_after else rows
         for k in range(layer.num_layers):
-            zero = np.zeros(4 * layer.hidden_size)
-            w[f"bias_ih_l{k}"] = w.get(f"bias_ih_l{k}", zero) + w.get(f"bias_hh_l{k}", zero)
-            w[f"bias_hh_l{k}"] = zero
+            ih, hh = (np.array(w.get(f"bias_{which}_l{k}", np.zeros(rows))) for which in ("ih", "hh"))
+            ih[:summed] += hh[:summed]
+            hh[:summed] = 0
+            w[f"bias_ih_l{k}"], w[f"bias_hh_l{k}"] = ih, hh
     changed: Layer = layer.replace(weights=w, bias=True)
     return changed
 
@@ -74,7 +78,7 @@ def _fold_scaler(layers: list[Layer]) -> list[Layer]:
     if len(layers) < 2 or not isinstance(layers[0], Scaler):
         return layers
     scaler, first, *rest = layers
-    key = {LSTM: "weight_ih_l0", Linear: "weight"}.get(type(first))
+    key = "weight_ih_l0" if isinstance(first, Recurrent) else "weight" if isinstance(first, Linear) else None
     if key is None:
         return layers
     scale = scaler.weights["scale"]

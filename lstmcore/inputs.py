@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.layers import LSTM, Array
+from lstmcore.layers import Array, Recurrent
 
-#: (h, c) of a model's one LSTM layer, or such pairs by the layers' names.
-State = tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
+#: (h, c) of a model's one LSTM layer, h alone of its one GRU or RNN; where it has several, such by their names.
+State = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, Any]
 
 
 def as_real(value: npt.ArrayLike, what: str) -> Array:
@@ -29,9 +29,39 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
 
 
 def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
-    """A C-contiguous array of `dtype`. Raises TypeError for what does not hold real numbers."""
+    """A C-contiguous array of `dtype`, infinite where a number is too large for it.
+
+    Raises:
+        ValueError: Rows of different lengths, or masked values.
+        TypeError: Something that does not hold real numbers.
+    """
     array = as_real(value, what)
-    return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype)
+    if array.dtype == dtype and array.ndim:
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype)
+
+
+#: What a stream does with a NaN or an infinity in a tick.
+ON_NAN = ("propagate", "raise")
+
+
+def check_on_nan(on_nan: str) -> str:
+    """Raise ValueError for what is not one of `ON_NAN`."""
+    if on_nan not in ON_NAN:
+        raise ValueError(f"on_nan: expected one of {ON_NAN}, got {on_nan!r}")
+    return on_nan
+
+
+def check_finite(ticks: Array, given: npt.ArrayLike) -> None:
+    """Raise ValueError for a number that is not finite in ticks, (F,) or (N, F), with what it was as `given`."""
+    wrong = np.argwhere(~np.isfinite(ticks))
+    if len(wrong):
+        *tick, feature = wrong[0].tolist()
+        where = f"feature {feature}" + (f" of tick {tick[0]}" if len(ticks) > 1 and tick else "")
+        came = np.asarray(given)[tuple(wrong[0])]
+        beyond = f", too large for {ticks.dtype}" if np.isfinite(came) else ""
+        raise ValueError(f"{where} is {came}{beyond}, and on_nan is 'raise'; the stream has not changed")
 
 
 def as_integer(value: Any, what: str, least: int) -> int:
@@ -69,38 +99,67 @@ def as_windows(value: npt.ArrayLike, dtype: np.dtype[Any], features: int, steps:
 
 
 def as_states(
-    state: State | None, layers: Sequence[LSTM], x: Array, dtype: np.dtype[Any]
+    state: State | None, layers: Sequence[Recurrent], x: Array, dtype: np.dtype[Any]
 ) -> tuple[Array | None, Array | None]:
     """Initial states as two arrays (N, S), each window's layers one behind the other; (None, None) for zeros.
 
     Raises:
         ValueError: States for a layer that is not there, or of another shape.
-        TypeError: Something that is neither a pair nor a mapping of pairs.
+        TypeError: Something that is neither what one layer takes nor a mapping of such.
     """
     if state is None:
         return None, None
     names = [layer.name for layer in layers]
-    pairs = state if isinstance(state, Mapping) else {names[0]: state} if len(names) == 1 else None
-    if pairs is None:
-        raise TypeError(f"state: the model has {len(names)} LSTM layers, so give a mapping with the keys {names}")
-    if set(pairs) != set(names):
-        raise ValueError(f"state: expected the keys {names}, got {sorted(pairs)}")
+    given: Mapping[str, Any] | None = (
+        state if isinstance(state, Mapping) else {names[0]: state} if len(names) == 1 else None
+    )
+    if given is None:
+        raise TypeError(f"state: the model has {len(names)} recurrent layers, so give a mapping with the keys {names}")
+    if set(given) != set(names):
+        raise ValueError(f"state: expected the keys {names}, got {sorted(given)}")
     h, c = [], []
     for layer in layers:
-        try:
-            h_0, c_0 = pairs[layer.name]
-        except (TypeError, ValueError):
-            raise TypeError(f"state of {layer.name}: expected a pair (h, c)") from None
-        h.append(_as_state(h_0, layer, x, dtype, "h"))
-        c.append(_as_state(c_0, layer, x, dtype, "c"))
-    return np.ascontiguousarray(np.concatenate(h, axis=1)), np.ascontiguousarray(np.concatenate(c, axis=1))
+        if layer.cell_width:
+            try:
+                h_0, c_0 = given[layer.name]
+            except (TypeError, ValueError):
+                raise TypeError(f"state of {layer.name}: expected a pair (h, c)") from None
+            c.append(_as_state(c_0, layer, layer.cell_width, x, dtype, "c"))
+        else:
+            h_0 = given[layer.name]
+        h.append(_as_state(h_0, layer, layer.state_width, x, dtype, "h"))
+    none = np.zeros((len(h[0]), 0), dtype)
+    return np.ascontiguousarray(np.concatenate(h, axis=1)), np.ascontiguousarray(np.concatenate([none, *c], axis=1))
 
 
-def _as_state(value: npt.ArrayLike, layer: LSTM, x: Array, dtype: np.dtype[Any], letter: str) -> Array:
-    """(L, H) or (L, N, H) -> (N, L*H)."""
+def as_lengths(lengths: npt.ArrayLike, windows: Array) -> Array:
+    """How many ticks of each window of a batch (N, T, F) count: (N,), each 1 to T; one number is for all.
+
+    Raises:
+        ValueError: Another count, or a length out of range.
+        TypeError: Something that is no integers.
+    """
+    array = as_real(lengths, "lengths")
+    n, steps = windows.shape[:2]
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}")
+    if array.ndim == 0:
+        array = np.full(n, array)
+    if array.shape != (n,):
+        raise ValueError(f"lengths: expected {n}, one for each window, got shape {array.shape}")
+    wrong = np.flatnonzero((array < 1) | (array > steps))
+    if len(wrong):
+        raise ValueError(
+            f"lengths: expected 1 to {steps}, the windows' ticks, got {array[wrong[0]]} for window {wrong[0]}"
+        )
+    return array
+
+
+def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtype: np.dtype[Any], letter: str) -> Array:
+    """(rows, width) or (rows, N, width) -> (N, rows*width); rows are layers times directions."""
     what = f"state {letter} of {layer.name}"
     array = as_numbers(value, dtype, what)
-    one = (layer.num_layers, layer.hidden_size)
+    one = (layer.states, width)
     batch = x.shape[:-2]
     full = (one[0], *batch, one[1])
     if array.shape not in (one, full):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -20,6 +20,12 @@ Shape = tuple[int | str, ...]
 MAX_SIZE = 1 << 20  # features, units, steps: beyond any model this is for, far below integer overflow
 MAX_LAYERS = 1 << 10
 
+#: Of a setting that came with version 2 of the file format: files of version 1 lack it, and mean its default.
+NEW = {"since": 2}
+
+#: What `inputs` calls the model's own input.
+INPUT = "input"
+
 
 class ShapeError(ValueError):
     """A layer that does not fit behind the one before it; the text names the layer and both shapes."""
@@ -32,15 +38,21 @@ def show(shape: Shape) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The base of all layers. Subclasses add settings as fields; `weights` holds arrays by torch's names."""
+    """The base of all layers. Subclasses add settings as fields; `weights` holds arrays by torch's names.
+
+    `inputs` names the layers that it reads, "input" for the model's own input; () is the layer before it.
+    """
 
     name: str
     weights: Mapping[str, Array] = field(default_factory=dict, kw_only=True, repr=False)
+    inputs: tuple[str, ...] = field(default=(), kw_only=True, repr=False)
 
     #: Works on each time step for itself, so that it can stand before or behind "take the last step".
     pointwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.inputs, tuple) or not all(isinstance(name, str) for name in self.inputs):
+            raise ValueError(f"{self.label}: inputs: expected a tuple of layers' names, got {self.inputs!r}")
         expected = self.weight_shapes(**self.check_settings(self.settings()))
         for key in self.weights.keys() - expected.keys():
             raise ValueError(f"{self.label}: unexpected weight {key!r}; expected {sorted(expected)}")
@@ -60,6 +72,20 @@ class Layer:
         """The constructor's arguments other than name and weights."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _NOT_SETTINGS}
 
+    def shown(self) -> dict[str, Any]:
+        """The settings that say something: those of the first format, and others where they are not as usual."""
+        fields = {f.name: f for f in dataclasses.fields(self)}
+        shown = {
+            key: value
+            for key, value in self.settings().items()
+            if fields[key].metadata.get("since", 1) == 1 or value != self.usual_setting(key)
+        }
+        return shown | ({"inputs": " ".join(self.inputs)} if self.inputs else {})
+
+    def usual_setting(self, key: str) -> Any:
+        """What a setting is where nobody says."""
+        return next(f.default for f in dataclasses.fields(self) if f.name == key)
+
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings with every type and range checked. Raises ValueError naming the setting."""
@@ -68,7 +94,7 @@ class Layer:
             raise ValueError(f"{cls.__name__}: unknown setting {key!r}; known are {sorted(fields)}")
         for key in fields.keys() - settings.keys():
             raise ValueError(f"{cls.__name__}: setting {key!r} is missing")
-        return {key: _check_setting(cls, key, str(fields[key].type), settings[key]) for key in fields}
+        return {key: _check_setting(cls, fields[key], settings[key]) for key in fields}
 
     @classmethod
     def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
@@ -78,6 +104,12 @@ class Layer:
     def output_shape(self, shape: Shape) -> Shape:
         """The shape this layer makes of `shape`. Raises ShapeError where it does not fit."""
         return shape
+
+    def output_of(self, shapes: Sequence[Shape]) -> Shape:
+        """The shape this layer makes of those of its inputs. Raises ShapeError where they do not fit."""
+        if len(shapes) != 1:
+            raise ShapeError(f"{self.label}: expected one input, got {len(shapes)}: {', '.join(self.inputs)}")
+        return self.output_shape(shapes[0])
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
@@ -100,16 +132,16 @@ class Layer:
             return NotImplemented
         return (
             type(self) is type(other)
-            and self.name == other.name
+            and (self.name, self.inputs) == (other.name, other.inputs)
             and self.settings() == other.settings()
             and all(_same(w, other.weights[key]) for key, w in self.weights.items())
         )
 
     def __hash__(self) -> int:
-        return hash((type(self), self.name, *self.settings().values()))
+        return hash((type(self), self.name, self.inputs, *self.settings().values()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.name, self.settings(), dict(self.weights))
+        return _rebuild, (type(self), self.name, self.settings(), dict(self.weights), self.inputs)
 
     def _need(self, condition: bool, shape: Shape, expected: str) -> None:
         if not condition:
@@ -120,11 +152,13 @@ class Layer:
         self._need(fits, shape, f"{features} features in the last axis")
 
 
-_NOT_SETTINGS = ("name", "weights")
+_NOT_SETTINGS = ("name", "weights", "inputs")
 
 
-def _rebuild(cls: type[Layer], name: str, settings: dict[str, Any], weights: dict[str, Array]) -> Layer:
-    return cls(name, weights=weights, **settings)
+def _rebuild(
+    cls: type[Layer], name: str, settings: dict[str, Any], weights: dict[str, Array], inputs: tuple[str, ...]
+) -> Layer:
+    return cls(name, weights=weights, inputs=inputs, **settings)
 
 
 def _same(a: Array, b: Array) -> bool:
@@ -143,18 +177,21 @@ def _freeze(weight: Any, what: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def _check_setting(cls: type, key: str, kind: str, value: Any) -> Any:
+def _check_setting(cls: type, field: dataclasses.Field[Any], value: Any) -> Any:
+    key, kind = field.name, str(field.type)
     what = f"{cls.__name__}: setting {key!r}"
     if kind == "int":
-        limit = MAX_LAYERS if key == "num_layers" else MAX_SIZE
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
-            raise ValueError(f"{what}: expected an integer from 1 to {limit}, got {value!r}")
+        least, limit = field.metadata.get("least", 1), MAX_LAYERS if key == "num_layers" else MAX_SIZE
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= limit:
+            raise ValueError(f"{what}: expected an integer from {least} to {limit}, got {value!r}")
     elif kind == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"{what}: expected true or false, got {value!r}")
     elif kind == "float":
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{what}: expected a finite number, got {value!r}")
+        if value < field.metadata.get("least", -math.inf):
+            raise ValueError(f"{what}: expected at least {field.metadata['least']}, got {value!r}")
         return float(value)
     elif kind == "str" and not isinstance(value, str):
         raise ValueError(f"{what}: expected text, got {value!r}")

@@ -5,28 +5,44 @@ A layer is plain, immutable data. What it computes is said in `reference.py`; ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lstmcore.layer import MAX_SIZE, Array, Layer, Shape, ShapeError, show
+from lstmcore import activations
+from lstmcore.layer import INPUT, MAX_SIZE, Array, Layer, Shape, ShapeError, show
+from lstmcore.recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "INPUT",
     "KINDS",
     "LSTM",
+    "RNN",
+    "Activation",
+    "Add",
     "Array",
     "BatchNorm1d",
+    "Concat",
     "Dropout",
     "Flatten",
+    "Last",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "Masking",
+    "Mean",
+    "Merge",
+    "Mul",
     "ReLU",
+    "Recurrent",
+    "Reverse",
     "Scaler",
     "Shape",
     "ShapeError",
@@ -36,38 +52,6 @@ __all__ = [
     "Tanh",
     "show",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class LSTM(Layer):
-    """One to many LSTM layers on top of each other, as `torch.nn.LSTM`: ("T", I) -> ("T", H) or (H,).
-
-    With `return_sequences` every step's h of the top layer goes on, else only the last step's.
-    """
-
-    input_size: int
-    hidden_size: int
-    num_layers: int = 1
-    bias: bool = True
-    return_sequences: bool = False
-
-    pointwise: ClassVar[bool] = False
-
-    @classmethod
-    def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
-        hidden = settings["hidden_size"]
-        shapes: dict[str, tuple[int, ...]] = {}
-        for k in range(settings["num_layers"]):
-            shapes[f"weight_ih_l{k}"] = (4 * hidden, hidden if k else settings["input_size"])
-            shapes[f"weight_hh_l{k}"] = (4 * hidden, hidden)
-            if settings["bias"]:
-                shapes[f"bias_ih_l{k}"] = shapes[f"bias_hh_l{k}"] = (4 * hidden,)
-        return shapes
-
-    def output_shape(self, shape: Shape) -> Shape:
-        self._need(len(shape) == 2, shape, f"a sequence (T, {self.input_size})")
-        self._need_features(shape, self.input_size)
-        return (shape[0], self.hidden_size) if self.return_sequences else (self.hidden_size,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +172,134 @@ class Softmax(Layer):
 
 
 @dataclass(frozen=True, eq=False)
+class Activation(Layer):
+    """A function of `activations.py` on every element, such as "hard_sigmoid(0.2,0.5)"."""
+
+    function: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "function", str(self.equation))  # one text for one thing
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        checked = super().check_settings(settings)
+        activations.parse(checked["function"], 1, f"{cls.__name__}: setting 'function'")
+        return checked
+
+    @property
+    def equation(self) -> activations.Activation:
+        """The function, ready to be called."""
+        return activations.parse(self.function, 1, self.label)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm(Layer):
+    """Layer normalisation over the features, as `torch.nn.LayerNorm`."""
+
+    num_features: int
+    eps: float = 1e-5
+    affine: bool = True
+    bias: bool = True
+
+    @classmethod
+    def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
+        keys = ["weight"] * settings["affine"] + ["bias"] * (settings["affine"] and settings["bias"])
+        return dict.fromkeys(keys, (settings["num_features"],))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._need_features(shape, self.num_features)
+        return shape
+
+
+@dataclass(frozen=True, eq=False)
+class Last(Layer):
+    """The newest step of a sequence: ("T", F) -> (F,)."""
+
+    pointwise: ClassVar[bool] = False
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._need(len(shape) == 2, shape, "a sequence (T, features)")
+        return shape[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class Reverse(Layer):
+    """The steps of a sequence from the newest to the oldest: ("T", F) -> ("T", F)."""
+
+    pointwise: ClassVar[bool] = False
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._need(len(shape) == 2, shape, "a sequence (T, features)")
+        return shape
+
+
+@dataclass(frozen=True, eq=False)
+class Masking(Layer):
+    """Ticks whose features all equal `mask_value` are skipped by the recurrent layers behind it, as in Keras.
+
+    Their states are carried over such a tick; where sequences come out, its output is that of the tick before it, or
+    zeros.
+    """
+
+    mask_value: float = 0.0
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._need(len(shape) == 2, shape, "a sequence (T, features)")
+        return shape
+
+
+@dataclass(frozen=True, eq=False)
+class Merge(Layer):
+    """The base of the layers that read several others, all of the same shape."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        raise ShapeError(f"{self.label}: expected at least two inputs, got one")
+
+    def output_of(self, shapes: Sequence[Shape]) -> Shape:
+        if len(shapes) < 2:
+            return self.output_shape(shapes[0])
+        for name, shape in zip(self.inputs, shapes, strict=True):
+            self._need(
+                self._comparable(shape) == self._comparable(shapes[0]), shape, f"{name!r} of shape {show(shapes[0])}"
+            )
+        return shapes[0]
+
+    def _comparable(self, shape: Shape) -> Shape:
+        return shape
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Merge):
+    """The sum of its inputs, each element."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mul(Merge):
+    """The product of its inputs, each element."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mean(Merge):
+    """The mean of its inputs, each element."""
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(Merge):
+    """Its inputs' features, one input behind the other."""
+
+    def output_of(self, shapes: Sequence[Shape]) -> Shape:
+        first = super().output_of(shapes)
+        self._need(len(first) > 0, first, "features in the last axis")
+        size = sum(int(shape[-1]) for shape in shapes)
+        self._need(size <= MAX_SIZE, first, f"at most {MAX_SIZE} features together")
+        return (*first[:-1], size)
+
+    def _comparable(self, shape: Shape) -> Shape:
+        return shape[:-1]
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten(Layer):
     """All steps of a window of fixed length as one vector: ("T", F) -> (steps·F,)."""
 
@@ -216,9 +328,9 @@ KINDS: Mapping[str, type[Layer]] = MappingProxyType(
     {
         cls.__name__: cls
         for cls in (
-            LSTM, Linear, BatchNorm1d, Scaler, Dropout,
-            ReLU, LeakyReLU, ELU, GELU, Tanh, Sigmoid, Softmax,
-            Flatten, Squeeze,
+            LSTM, GRU, RNN, Linear, BatchNorm1d, LayerNorm, Scaler, Dropout,
+            ReLU, LeakyReLU, ELU, GELU, Tanh, Sigmoid, Softmax, Activation,
+            Last, Reverse, Masking, Flatten, Squeeze, Add, Mul, Mean, Concat,
         )
     }
 )  # fmt: skip

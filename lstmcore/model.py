@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.backends import Runner, compile_model
-from lstmcore.inputs import State, as_states, as_windows
-from lstmcore.layers import LSTM, Array, Flatten, Layer, Scaler, Shape, show
+from lstmcore.inputs import State, as_lengths, as_states, as_windows
+from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.stack import check_layers, unused_name
 
 if TYPE_CHECKING:
@@ -94,14 +94,19 @@ class Model:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"a Model cannot be changed: {name}")
 
-    def __call__(self, window: npt.ArrayLike, state: State | None = None) -> Array:
+    def __call__(
+        self, window: npt.ArrayLike, state: State | None = None, lengths: npt.ArrayLike | None = None
+    ) -> Array:
         """Answer one window, (T, F) -> (outputs,), or a batch of windows, (N, T, F) -> (N, outputs).
 
         Args:
             window: Numbers, converted to float32 (with the numpy backend, to the model's dtype).
-            state: Initial states instead of zeros: (h, c) as torch takes them, each (num_layers, hidden), or
-                (num_layers, N, hidden) for a batch; where the model has several LSTM layers, a mapping from
-                their names to such pairs.
+            state: Initial states instead of zeros (or instead of what a layer has learned): (h, c) as torch takes
+                them, each (num_layers, hidden), or (num_layers, N, hidden) for a batch; of a bidirectional layer
+                2*num_layers; h alone of a GRU or RNN. Where the model has several recurrent layers, a mapping from
+                their names to such states.
+            lengths: How many ticks of each window count, from its first on: (N,), or one number. Where every step
+                answers, the answers behind them are zeros.
 
         Raises:
             ValueError: A wrong rank, feature count or length; the text says what was expected and what came.
@@ -109,21 +114,36 @@ class Model:
 
         NaN and infinity propagate to the answer, as in torch.
         """
-        if state is None and type(window) is ndarray and window.dtype is self._dtype:
+        if state is None and lengths is None and type(window) is ndarray and window.dtype is self._dtype:
             answer = self._run_again(window)
             if answer is not None:
                 return answer
         runner = self._runner
         x = as_windows(window, runner.dtype, self.input_size, self.steps)
-        if x.ndim == 2 and state is None:
+        if x.ndim == 2 and state is None and lengths is None:
             return runner.run_window(x)
         batch = x if x.ndim == 3 else x[np.newaxis]
         if len(batch) == 0:
             shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
             return np.empty((0, *shape), runner.dtype)
         h, c = as_states(state, self.recurrent_layers, x, runner.dtype)
-        answers = runner.run(batch, h, c)
+        answers = runner.run(batch, h, c) if lengths is None else self._run_lengths(batch, h, c, lengths)
         return answers if x.ndim == 3 else answers[0]
+
+    def _run_lengths(self, batch: Array, h: Array | None, c: Array | None, lengths: npt.ArrayLike) -> Array:
+        if self.steps is not None:
+            raise ValueError(f"lengths: the model answers windows of {self.steps} ticks (Flatten), no shorter ones")
+        counts = as_lengths(lengths, batch)
+        shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
+        answers = np.zeros((len(batch), *shape), self._runner.dtype)
+        for count in np.unique(counts):
+            these = np.flatnonzero(counts == count)
+            part = self._runner.run(
+                np.ascontiguousarray(batch[these, :count]), *(None if s is None else s[these] for s in (h, c))
+            )
+            at = (these, slice(count)) if "T" in self.output_shape else these
+            answers[at] = part
+        return answers
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -131,9 +151,9 @@ class Model:
         return self._layers
 
     @property
-    def recurrent_layers(self) -> tuple[LSTM, ...]:
+    def recurrent_layers(self) -> tuple[Recurrent, ...]:
         """The layers that carry state from step to step."""
-        return tuple(layer for layer in self._layers if isinstance(layer, LSTM))
+        return tuple(layer for layer in self._layers if isinstance(layer, Recurrent))
 
     @property
     def backend(self) -> str:
@@ -213,6 +233,7 @@ class Model:
 
         Raises:
             ValueError: An argument out of its range, or a window that the model does not take.
+            TypeError: A `window` or `cpu` that is no integer, such as 2.5.
             BackendError: A `cpu` where threads cannot be tied to one.
         """
         from lstmcore.streaming import SlidingWindow
@@ -247,7 +268,11 @@ class Model:
             raise ValueError(f"the model has a scaler already: {self._layers[0].label}")
         weights = {"mean": np.asarray(mean, self.dtype), "scale": np.asarray(scale, self.dtype)}
         scaler = Scaler(unused_name("scaler", self._layers), self.input_size, weights=weights)
-        return self._like((scaler, *self._layers))
+        behind = (
+            layer.replace(inputs=tuple(scaler.name if name == INPUT else name for name in layer.inputs))
+            for layer in self._layers
+        )
+        return self._like((scaler, *behind))
 
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """The model with its weights rounded to float32, or widened to float64 (for the numpy backend)."""
@@ -308,7 +333,7 @@ class Model:
         rows = []
         for layer, shape in zip(self._layers, check_layers(self._layers)[1:], strict=True):
             count = sum(w.size for w in layer.weights.values())
-            settings = ", ".join(f"{k}={v}" for k, v in layer.settings().items())
+            settings = ", ".join(f"{k}={v}" for k, v in layer.shown().items())
             rows.append((layer.name, type(layer).__name__, show(shape), f"{count:,}", settings))
         return rows
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.inputs import as_integer, as_numbers
+from lstmcore import states
+from lstmcore.inputs import as_integer, check_on_nan
 from lstmcore.layers import Array
-from lstmcore.streaming import Answer, check_window
+from lstmcore.streaming import Answer, as_tick, as_ticks, check_window, digest, facts
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from lstmcore.model import Model
 
 MAX_STREAMS = 1 << 20
@@ -25,16 +29,28 @@ class SlidingPool:
         model: Their model.
         window: T.
         streams: How many, then called 0, 1, ...; or their names.
+        on_nan: "propagate": a NaN tick makes its stream's answers NaN while it is in the window. "raise": NaN and
+            infinity are refused.
 
     Raises:
-        ValueError: A window that the model does not take, no streams, or a name twice.
+        ValueError: A window that the model does not take, no streams, a name twice, another `on_nan`.
+        TypeError: A window or a number of streams that is no integer; one string, whose letters would be the names.
     """
 
-    def __init__(self, model: Model, window: int, streams: int | Iterable[Hashable]) -> None:
+    kind = "pool"
+
+    def __init__(
+        self, model: Model, window: int, streams: int | Iterable[Hashable], *, on_nan: str = "propagate"
+    ) -> None:
         self.model = model
         self.window = check_window(model, window)
+        self._on_nan = check_on_nan(on_nan)
+        self._raise = on_nan == "raise"
         names: Sequence[Hashable]
-        names = list(streams) if isinstance(streams, Iterable) else range(as_integer(streams, "streams", 1))
+        if isinstance(streams, Iterable):
+            names = list(_no_string(streams))
+        else:
+            names = range(as_integer(streams, "streams", 1))
         if not 1 <= len(names) <= MAX_STREAMS:
             raise ValueError(f"streams: expected 1 to {MAX_STREAMS:,}, got {len(names):,}")
         self._numbers = {name: n for n, name in enumerate(names)}
@@ -47,45 +63,141 @@ class SlidingPool:
         """The streams' names."""
         return list(self._numbers)
 
+    @property
+    def incremental(self) -> bool:
+        """Whether a push costs one step of each layer, not a whole window."""
+        return self._slider.incremental
+
     def push(self, stream: Hashable, x: npt.ArrayLike) -> Answer:
-        """One tick (F,) of one stream: its answer, NaN before its T-th tick. Raises KeyError for an unknown one."""
-        y = self.push_many([stream], self._as_ticks(x, 1))
+        """One tick (F,) of one stream: its answer, NaN before its T-th tick.
+
+        Raises:
+            KeyError: An unknown stream.
+            ValueError, TypeError: As `push_many`. The stream is then as it was before.
+        """
+        y = self._push([self._number(stream)], as_tick(x, self._slider.x, self._raise)[np.newaxis])
         return float(y[0]) if y.ndim == 1 else y[0]
 
     def push_many(self, streams: Iterable[Hashable], x: npt.ArrayLike) -> Array:
         """A tick of each of N streams, in this order where one occurs twice: (N, F) -> (N,) or (N, outputs).
 
         Raises:
-            KeyError: An unknown stream; none has then taken its tick.
-            ValueError, TypeError: Ticks of another shape, or that are no numbers.
+            KeyError: An unknown stream.
+            ValueError: Ticks of another shape; with `on_nan="raise"`, a NaN or infinity.
+            TypeError: Ticks that are no numbers; one string for `streams`.
+            RuntimeError: Another thread is pushing at this moment.
+
+        None of the streams has then taken its tick.
         """
-        try:
-            numbers = np.array([self._numbers[name] for name in streams], np.uintp)
-        except KeyError as error:
-            raise KeyError(f"no stream {error.args[0]!r} in this pool of {len(self._numbers)}") from None
-        ticks = self._as_ticks(x, len(numbers))
-        shape = self._slider.y.shape
-        y = np.empty((len(ticks), *shape), self._slider.y.dtype)
-        self._slider.push(numbers, ticks, y)
-        return y.reshape(len(y)) if self._slider.y.size == 1 else y
+        numbers = [self._number(name) for name in _no_string(streams)]
+        return self._push(numbers, as_ticks(x, self._slider.x, self._raise, len(numbers)))
+
+    def _push(self, numbers: Sequence[int], ticks: Array) -> Array:
+        like = self._slider.y
+        y = np.empty((len(ticks), *like.shape), like.dtype)
+        self._slider.push(np.array(numbers, np.uintp), ticks, y)
+        return y.reshape(len(y)) if like.size == 1 else y
 
     def catch_up(self) -> None:
         """Let all windows in flight take their streams' last ticks' steps now."""
         self._slider.catch_up()
 
+    def ticks(self, stream: Hashable) -> int:
+        """How many ticks of the stream have come."""
+        return self._slider.ticks(self._number(stream))
+
     def ready(self, stream: Hashable) -> bool:
         """Whether T ticks of the stream have come."""
-        return self._slider.ticks(self._numbers[stream]) >= self.window
+        return self.ticks(stream) >= self.window
 
     def reset(self, stream: Hashable) -> None:
         """Forget a stream's ticks."""
-        self._slider.reset(self._numbers[stream])
+        self._slider.reset(self._number(stream))
 
-    def _as_ticks(self, x: npt.ArrayLike, count: int) -> Array:
-        array = as_numbers(x, self._slider.x.dtype, "ticks")
-        size = self._slider.x.size
-        if array.shape == (size,) and count == 1:
-            array = array[np.newaxis]
-        if array.shape != (count, size):
-            raise ValueError(f"ticks: expected ({count}, {size}), got shape {array.shape}")
-        return array
+    def state(self, stream: Hashable) -> dict[str, Array]:
+        """All that is remembered of one stream: what `SlidingWindow.state` returns, and either restores."""
+        return states.keep(self._slider, self._number(stream), self.window, digest(self.model))
+
+    def restore(self, stream: Hashable, state: states.Source) -> None:
+        """Let one stream go on from a state, or from the file that `SlidingWindow.save` wrote; the others as they are.
+
+        Raises:
+            KeyError: An unknown stream.
+            FileNotFoundError, ModelFormatError, ValueError: As `SlidingWindow.restore`.
+        """
+        states.go_on(self._slider, self._number(stream), states.fit(state, "sliding", self.state(stream)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the states of all streams to one safetensors file, whole or not at all.
+
+        A path is looked at when it is written to, not before. Names are written as their `repr`.
+
+        Raises:
+            ValueError: A name of the file that does not end in .safetensors; names of streams with the same `repr`.
+            FileNotFoundError: No such folder.
+        """
+        from lstmcore.formats import states as files
+
+        files.check_name(path)
+        in_common, count = self._in_common(), len(self._numbers)
+        rows = {name: np.empty((count, *part.shape), part.dtype) for name, part in self._row(0).items()}
+        for n in range(count):
+            for name, part in self._row(n).items():
+                rows[name][n] = part
+        files.save(rows | in_common, self.kind, path)
+
+    def restore_all(self, path: str | os.PathLike[str]) -> None:
+        """Let all streams go on from a file that `save` wrote, each from its own state, in whatever order they were.
+
+        Where it raises, the streams are as they were before.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ModelFormatError: A file that holds no state, or a damaged one.
+            ValueError: States of other streams, of another model or window, or of another backend that keeps another
+                sort of state.
+        """
+        own = {name: np.broadcast_to(x, (len(self._numbers), *x.shape)) for name, x in self._row(0).items()}
+        found = states.fit(path, self.kind, own | self._in_common())
+        row_of = {name: row for row, name in enumerate(states.names(found["streams"]))}
+        for stream, n in self._numbers.items():
+            states.go_on(self._slider, n, {name: found[name][row_of[repr(stream)]] for name in own})
+
+    def copy(self) -> SlidingPool:
+        """Another pool whose streams go on from the same states."""
+        other = SlidingPool(self.model, self.window, self._numbers, on_nan=self._on_nan)
+        for n in self._numbers.values():
+            other._slider.set(n, *self._slider.get(n))
+        return other
+
+    def _row(self, n: int) -> dict[str, Array]:
+        """What the n-th stream has of its own in the pool's state."""
+        parts, ticks = self._slider.get(n)
+        return {**parts, "ticks": np.array(ticks)}
+
+    def _in_common(self) -> dict[str, Array]:
+        """The other parts of the pool's state."""
+        names = states.name_part(self._numbers)
+        if len(set(states.names(names))) < len(self._numbers):
+            raise ValueError("streams: two names have the same repr, which is what a file keeps of them")
+        return {"window": np.array(self.window), "model": digest(self.model), "streams": names}
+
+    def _number(self, stream: Hashable) -> int:
+        try:
+            return self._numbers[stream]
+        except KeyError:
+            raise KeyError(f"no stream {stream!r} in this pool of {len(self._numbers)}") from None
+
+    def __repr__(self) -> str:
+        ready = sum(self.ready(stream) for stream in self._numbers)
+        about = facts(self.model, self.window, self._slider.y.shape)
+        return f"<SlidingPool: {', '.join([f'{len(self._numbers):,} streams', *about, f'{ready:,} ready'])}>"
+
+    def __reduce__(self) -> NoReturn:
+        states.refuse_to_pickle(self)
+
+
+def _no_string(streams: Iterable[Hashable]) -> Iterable[Hashable]:
+    if isinstance(streams, str | bytes):
+        raise TypeError(f"streams: expected names, such as [{streams!r}], got one {type(streams).__name__} {streams!r}")
+    return streams

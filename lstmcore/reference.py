@@ -10,14 +10,18 @@ Sources
 - F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to Forget", Neural Computation 12(10), 2000:
   the forget gate.
 - `torch.nn.LSTM`: the form in use today (no peepholes, two biases, gates stored in the order i, f, g, o).
+- K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014: the GRU;
+  `torch.nn.GRU` for the form in which the reset gate works on the recurrent product.
+- J. L. Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990: the simple recurrent network.
 
-Letters: T time steps, I input size, H hidden size, L layers.
+Letters: T time steps, I input size, H hidden size, L layers. The LSTM's variations are in `reference_lstm.py`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +30,17 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-class Weights(NamedTuple):
-    """One layer's weights in torch's layout: the gates' rows stacked in the order i, f, g, o."""
+#: A function of every element, such as `sigmoid`.
+Function = Callable[[Array], Array]
 
-    weight_ih: Array  # (4*H, I)
-    weight_hh: Array  # (4*H, H)
-    bias_ih: Array  # (4*H,)
-    bias_hh: Array  # (4*H,)
+
+class Weights(NamedTuple):
+    """One layer's weights in torch's layout: the rows of G gates stacked, i f g o of an LSTM, r z n of a GRU."""
+
+    weight_ih: Array  # (G*H, I)
+    weight_hh: Array  # (G*H, H)
+    bias_ih: Array  # (G*H,)
+    bias_hh: Array  # (G*H,)
 
 
 def sigmoid(x: Array) -> Array:
@@ -78,6 +86,48 @@ def lstm(x: Array, h: Array, c: Array, layers: Sequence[Weights]) -> tuple[Array
     return x, np.stack(last_h), np.stack(last_c)
 
 
+def gru_step(
+    x: Array, h: Array, weights: Weights, reset_after: bool = True, gate: Function = sigmoid, tanh: Function = np.tanh
+) -> Array:
+    """One GRU step: (I,), (H,) -> the new h, (H,).
+
+    `torch.nn.GRU`; with `reset_after` False the form of Cho et al. 2014, where r works on h itself. In both, z is how
+    much of the old h is kept.
+    """
+    (W_r, W_z, W_n), (R_r, R_z, R_n), (b_r, b_z, b_n), (d_r, d_z, d_n) = (np.split(w, 3) for w in weights)
+    r = gate(W_r @ x + b_r + R_r @ h + d_r)  # reset gate: how much of the old state the candidate sees
+    z = gate(W_z @ x + b_z + R_z @ h + d_z)  # update gate: how much of the old state is kept
+    if reset_after:
+        n = tanh(W_n @ x + b_n + r * (R_n @ h + d_n))  # candidate
+    else:
+        n = tanh(W_n @ x + b_n + R_n @ (r * h) + d_n)
+    h = (1 - z) * n + z * h  # hidden state
+    return h
+
+
+def rnn_step(x: Array, h: Array, weights: Weights, tanh: Function = np.tanh) -> Array:
+    """One step of the simple recurrent network of Elman 1990, as `torch.nn.RNN`: (I,), (H,) -> the new h, (H,)."""
+    W, R, b, d = weights
+    h = tanh(W @ x + b + R @ h + d)  # hidden state
+    return h
+
+
+def bidirectional(x: Array, forward: Callable[[Array], Array], backward: Callable[[Array], Array], merge: str) -> Array:
+    """A sequence (T, I) in both directions, each (T, I) -> (T, H): the backward one's outputs are put back in order.
+
+    Schuster & Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
+    """
+    return merged([forward(x), backward(x[::-1])[::-1]], merge)
+
+
+def merged(parts: Sequence[Array], merge: str) -> Array:
+    """Several arrays joined: "concat" over the last axis; "sum", "mul", "mean" each element."""
+    if merge == "concat":
+        return np.concatenate(parts, axis=-1)
+    joined = functools.reduce(np.multiply if merge == "mul" else np.add, parts)
+    return joined / joined.dtype.type(len(parts)) if merge == "mean" else joined
+
+
 def linear(x: Array, weight: Array, bias: Array) -> Array:
     """x·Wᵀ + b over the last axis: (..., I), (O, I), (O,) -> (..., O)."""
     y: Array = x @ weight.T + bias
@@ -93,6 +143,14 @@ def standardize(x: Array, mean: Array, scale: Array) -> Array:
 def batch_norm(x: Array, mean: Array, var: Array, weight: Array, bias: Array, eps: float) -> Array:
     """Batch normalisation at inference, Ioffe & Szegedy 2015: (..., F) -> (..., F)."""
     y: Array = (x - mean) / np.sqrt(var + var.dtype.type(eps)) * weight + bias
+    return y
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
+    """Normalised over the last axis, Ba et al. 2016, as `torch.nn.LayerNorm`: (..., F) -> (..., F)."""
+    apart = x - np.mean(x, axis=-1, keepdims=True)
+    var = np.mean(apart * apart, axis=-1, keepdims=True)
+    y: Array = apart / np.sqrt(var + x.dtype.type(eps)) * weight + bias
     return y
 
 

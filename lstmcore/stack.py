@@ -1,10 +1,10 @@
-"""Layers behind each other: that they fit, and what they are called."""
+"""Layers as a model: who reads whom, that they fit, and what they are called."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from lstmcore.layers import KINDS, LSTM, Flatten, Layer, Linear, Scaler, Shape
+from lstmcore.layers import INPUT, KINDS, Flatten, Layer, Merge, Scaler, Shape
 
 
 def unused_name(name: str, layers: Iterable[Layer]) -> str:
@@ -14,12 +14,35 @@ def unused_name(name: str, layers: Iterable[Layer]) -> str:
     return next(c for c in candidates if c not in taken)
 
 
+def sources(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
+    """For each layer what it reads: 0 is the model's input, n + 1 what comes out of layer n.
+
+    Raises:
+        ValueError: A name that no earlier layer has.
+    """
+    known = {INPUT: 0}
+    found = []
+    for n, layer in enumerate(layers):
+        for name in layer.inputs:
+            if name not in known:
+                raise ValueError(f"{layer.label}: input {name!r}: expected 'input' or a layer before it")
+        found.append(tuple(known[name] for name in layer.inputs) or (n,))
+        known[layer.name] = n + 1
+    return found
+
+
+def is_chain(layers: Sequence[Layer]) -> bool:
+    """Whether each layer reads the one before it and nothing else."""
+    return all(read == (n,) for n, read in enumerate(sources(layers)))
+
+
 def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
     """The shapes before the first layer and behind each one.
 
     Raises:
         TypeError: Something that is none of lstmcore's layers.
-        ValueError: No layers, a name used twice, dtypes mixed, or a layer that does not fit; named in the text.
+        ValueError: No layers, a name used twice, dtypes mixed, a layer that does not fit, or one that nobody reads;
+            named in the text.
     """
     if not layers:
         raise ValueError("a model needs at least one layer")
@@ -30,27 +53,41 @@ def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two layers have the name {name!r}")
+        if name == INPUT:
+            raise ValueError(f"a layer has the name {name!r}, which is the model's own input's")
     dtypes = {layer.label: layer.dtype for layer in layers if layer.dtype is not None}
     if len(set(dtypes.values())) > 1:
         raise ValueError(f"layers of several dtypes: { {k: str(v) for k, v in dtypes.items()} }")
-    if any(isinstance(layer, Scaler) for layer in layers[1:]):
-        raise ValueError("a Scaler stands first in a model or nowhere")
-    shapes: list[Shape] = [("T", _input_size(layers))]
-    for layer in layers:
-        shapes.append(layer.output_shape(shapes[-1]))
+    read = sources(layers)
+    if any(isinstance(layer, Scaler) for layer in layers[1:]) or (
+        isinstance(layers[0], Scaler) and 0 in sum(read[1:], ())
+    ):
+        raise ValueError("a Scaler stands first in a model, before all else, or nowhere")
+    unread = set(range(1, len(layers))).difference(*read)
+    if unread:
+        raise ValueError(f"{layers[min(unread) - 1].label}: no layer reads what comes out of it")
+    shapes: list[Shape] = [("T", _input_size(layers, read))]
+    for layer, inputs in zip(layers, read, strict=True):
+        shapes.append(layer.output_of([shapes[n] for n in inputs]))
     lengths = {layer.steps for layer in layers if isinstance(layer, Flatten)}
     if len(lengths) > 1:
         raise ValueError(f"Flatten layers for windows of several lengths: {sorted(lengths)}")
     return shapes
 
 
-def _input_size(layers: tuple[Layer, ...]) -> int:
-    sizes = {LSTM: "input_size", Linear: "in_features"}
-    steps = 1
-    for layer in layers:
-        if isinstance(layer, Flatten):
-            steps = layer.steps
-        size = getattr(layer, sizes.get(type(layer), "num_features"), None)
+#: The settings that say how many features come in.
+SIZES = ("input_size", "in_features", "num_features")
+
+
+def _input_size(layers: tuple[Layer, ...], read: Sequence[tuple[int, ...]]) -> int:
+    """What the first layer says that sees the model's features, through layers to whom their number is all one."""
+    steps = {0: 1}  # of the values that have the input's features: how many ticks are in one
+    for n, (layer, inputs) in enumerate(zip(layers, read, strict=True)):
+        if inputs[0] not in steps:
+            continue
+        size = next((getattr(layer, name) for name in SIZES if hasattr(layer, name)), None)
         if size is not None:
-            return int(size) // steps
+            return int(size) // steps[inputs[0]]
+        if not isinstance(layer, Merge):
+            steps[n + 1] = layer.steps if isinstance(layer, Flatten) else steps[inputs[0]]
     raise ValueError("no layer says how many features a tick has: a model needs an LSTM or a Linear layer")

@@ -5,31 +5,30 @@ A stream belongs to one thread at a time. Its answers have the bits that `model(
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.inputs import as_integer, as_numbers
-from lstmcore.layers import Array
+from lstmcore import states
+from lstmcore.inputs import as_integer, as_numbers, check_finite, check_on_nan
+from lstmcore.layers import Array, show
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import NoReturn, Self
 
-    from lstmcore.backends.streams import Parts
     from lstmcore.model import Model
 
 #: What `push` answers: a float where the model has one output, else an array of its own.
 Answer = float | Array
 
-ndarray = np.ndarray  # looked up once: an attribute takes time
 TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
 MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
 BUSY = "another thread is pushing into this stream; a stream belongs to one at a time"
-ON_NAN = ("propagate", "raise")
 
 
 class Stream:
@@ -38,20 +37,17 @@ class Stream:
     kind: ClassVar[str]
 
     def __init__(self, model: Model, window: int | None, on_nan: str) -> None:
-        if on_nan not in ON_NAN:
-            raise ValueError(f"on_nan: expected one of {ON_NAN}, got {on_nan!r}")
         self.model = model
         self._slider = slider = model.runner.slider(window, 1)
         self._window = window
-        self._on_nan = on_nan
+        self._on_nan = check_on_nan(on_nan)
         self._raise = on_nan == "raise"
         #: A view of the next tick's buffer, (F,), in float32 (with the numpy backend, the model's dtype).
         self.input = slider.x
-        self._memory = memoryview(slider.x)  # type: ignore[arg-type]  # numpy's stubs keep the buffer to Python 3.12
+        self._inside = False  # a push is under way
         self._only = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as a piece of ticks names it
-        self._take = take = slider.push_bound
-        self._answer: Callable[[], Answer] = slider.y.item if slider.y.size == 1 else slider.y.copy
-        answer = self._answer
+        take = slider.push_bound
+        answer: Callable[[], Answer] = slider.y.item if slider.y.size == 1 else slider.y.copy
 
         def push_bound() -> Answer:
             if take():
@@ -60,6 +56,12 @@ class Stream:
 
         #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked, nothing converted.
         self.push_bound: Callable[[], Answer] = push_bound
+        # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
+        bound = slider.bound(functools.partial(as_tick, like=slider.x, finite=self._raise), BUSY, self._raise)
+        if bound is not None:
+            self.push_bound = bound.run
+            if type(self).push is Stream.push:
+                self.push = bound.ask  # type: ignore[method-assign, assignment]
 
     def push(self, x: npt.ArrayLike) -> Answer:
         """Take one tick (F,): the answer after it, a float where the model has one output, else an array.
@@ -70,18 +72,15 @@ class Stream:
             TypeError: Something that does not hold numbers.
             RuntimeError: Another thread is pushing at this moment.
         """
-        if self._raise:
-            self._check_finite(self._as_tick(x))
-        try:
-            if type(x) is not ndarray:
-                raise TypeError
-            # The view checks shape and dtype, and takes less time than to ask for them.
-            self._memory[:] = x  # type: ignore[call-overload]
-        except (TypeError, ValueError):
-            self.input[...] = self._as_tick(x)
-        if self._take():  # as `push_bound` does; a call of it would take time
+        tick = as_tick(x, self.input, self._raise)
+        if self._inside:
             raise RuntimeError(BUSY)
-        return self._answer()
+        self._inside = True
+        try:
+            self.input[...] = tick
+            return self.push_bound()
+        finally:
+            self._inside = False
 
     def push_many(self, x: npt.ArrayLike) -> Array:
         """Take ticks (N, F), oldest first: the answers after each, (N,), or (N, outputs) for several outputs.
@@ -89,7 +88,7 @@ class Stream:
         Raises:
             ValueError, TypeError: As `push`.
         """
-        ticks = self._as_ticks(x)
+        ticks = as_ticks(x, self.input, self._raise)
         like = self._slider.y
         y = np.empty((len(ticks), *like.shape), like.dtype)
         for n in range(0, len(ticks), TICKS_AT_ONCE):
@@ -110,90 +109,79 @@ class Stream:
         """How many ticks have come."""
         return self._slider.ticks(0)
 
-    def _as_tick(self, x: npt.ArrayLike) -> Array:
-        array = as_numbers(x, self.input.dtype, "tick")
-        if array.shape != self.input.shape:
-            raise ValueError(f"tick: expected shape {self.input.shape}, got {array.shape}")
-        return array
-
-    def _as_ticks(self, x: npt.ArrayLike) -> Array:
-        array = as_numbers(x, self.input.dtype, "ticks")
-        if array.ndim != 2 or array.shape[1:] != self.input.shape:
-            raise ValueError(f"ticks: expected (N, {self.input.size}), got shape {array.shape}")
-        if self._raise:
-            self._check_finite(array)
-        return array
-
-    def _check_finite(self, x: npt.ArrayLike) -> None:
-        ticks = np.atleast_2d(np.asarray(x))
-        wrong = np.argwhere(~np.isfinite(ticks))
-        if len(wrong):
-            tick, feature = wrong[0]
-            where = f"feature {feature}" + (f" of tick {tick}" if len(ticks) > 1 else "")
-            raise ValueError(f"{where} is {ticks[tick, feature]}, and on_nan is 'raise'; the stream has not changed")
-
-    def _parts(self) -> tuple[Parts, dict[str, int]]:
-        parts, ticks = self._slider.get(0)
-        return parts, {"ticks": ticks} | ({} if self._window is None else {"window": self._window})
-
     def state(self) -> dict[str, Array]:
         """All that the stream remembers, as arrays by name; `restore` takes it, `save` writes it.
 
         "model" is a digest of the model's layers and weights, so that no other model goes on from it.
         """
-        parts, numbers = self._parts()
-        return {**parts, **{k: np.array(v, np.int64) for k, v in numbers.items()}, "model": digest(self.model)}
+        return states.keep(self._slider, 0, self._window, digest(self.model))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `state()` to a safetensors file, whole or not at all.
+
+        A path is looked at when it is written to, not before: save once at the start, so that a wrong one is not found
+        when the process ends.
 
         Raises:
             ValueError: A name that does not end in .safetensors.
             FileNotFoundError: No such folder.
         """
-        from lstmcore.formats import states
+        from lstmcore.formats import states as files
 
-        states.save(self.state(), self.kind, path)
+        files.save(self.state(), self.kind, path)
 
-    def restore(self, state: Mapping[str, npt.ArrayLike] | str | os.PathLike[str]) -> None:
+    def restore(self, state: states.Source) -> None:
         """Go on from a state or from the file at a path, with the bits that the stream it came from would give.
+
+        Where it raises, the stream is as it was before.
 
         Raises:
             FileNotFoundError: No such file.
-            ModelFormatError: A file that `save` of this kind of stream did not write, or a damaged one.
-            ValueError: Another model's state, another window, a part that is missing, too many or of another shape.
+            ModelFormatError: A file that holds no state, or a damaged one.
+            ValueError: The state of another kind of stream, of another model or window, or of another backend that
+                keeps another sort of state; a part that is missing, too many, or of another shape or dtype.
         """
-        from lstmcore.formats import states
+        states.go_on(self._slider, 0, states.fit(state, self.kind, self.state()))
 
-        parts, numbers = self._parts()
-        expected = {**parts, **{k: np.array(v, np.int64) for k, v in numbers.items()}, "model": digest(self.model)}
-        where = "state"
-        if not isinstance(state, Mapping):
-            where = os.fspath(state)
-            state = states.read(where, self.kind, expected)
-        if set(state) != set(expected):
-            raise ValueError(f"{where}: expected the parts {sorted(expected)}, got {sorted(state)}")
-        given = {}
-        for name, like in expected.items():
-            array = np.asarray(state[name])
-            if array.shape != like.shape or array.dtype != like.dtype:
-                raise ValueError(
-                    f"{where}: {name}: expected {like.dtype} {like.shape}, got {array.dtype} {array.shape}"
-                )
-            given[name] = array
-        if not np.array_equal(given["model"], expected["model"]):
-            raise ValueError(f"{where}: it is the state of another model, or of other weights")
-        for name, value in numbers.items():
-            if name != "ticks" and given[name] != value:
-                raise ValueError(f"{where}: {name}: expected {value}, got {given[name]}")
-        if given["ticks"] < 0:
-            raise ValueError(f"{where}: ticks: expected at least 0, got {given['ticks']}")
-        self._slider.set(0, {name: given[name] for name in parts}, int(given["ticks"]))
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {', '.join(self._facts())}>"
+
+    def _facts(self) -> list[str]:
+        return [*facts(self.model, self._window, self._slider.y.shape), f"{self.ticks:,} ticks so far"]
+
+    def __reduce__(self) -> NoReturn:
+        states.refuse_to_pickle(self)
 
     def _go_on(self, other: Self) -> Self:
         parts, ticks = other._slider.get(0)
         self._slider.set(0, parts, ticks)
         return self
+
+
+def as_tick(x: npt.ArrayLike, like: Array, finite: bool) -> Array:
+    """`x` as an array like `like`, (F,). Raises as `Stream.push` does."""
+    array = as_numbers(x, like.dtype, "tick")
+    if array.shape != like.shape:
+        raise ValueError(f"tick: expected shape {like.shape}, got {array.shape}")
+    if finite:
+        check_finite(array, x)
+    return array
+
+
+def as_ticks(x: npt.ArrayLike, like: Array, finite: bool, count: int | None = None) -> Array:
+    """`x` as ticks (N, F), `count` of them where it is given. Raises as `Stream.push_many` does."""
+    array = as_numbers(x, like.dtype, "ticks")
+    if array.ndim != 2 or array.shape[1:] != like.shape or count not in (None, len(array)):
+        raise ValueError(f"ticks: expected ({'N' if count is None else count}, {like.size}), got shape {array.shape}")
+    if finite:
+        check_finite(array, x)
+    return array
+
+
+def facts(model: Model, window: int | None, answer: tuple[int, ...]) -> list[str]:
+    """What streams of a model have in common, for their repr."""
+    takes = f"{'' if window is None else f'windows of {window} '}ticks of {model.input_size} features -> {show(answer)}"
+    return [takes, f"backend {model.backend}" + (f" ({model.kernel})" if model.kernel else "")]
 
 
 class Stateful(Stream):
@@ -261,6 +249,11 @@ class SlidingWindow(Stream):
         other = SlidingWindow(self.model, self.window, catch_up=catch_up, spin=spin, cpu=cpu, on_nan=self._on_nan)
         return other._go_on(self)
 
+    def _facts(self) -> list[str]:
+        catch_up, spin, cpu = self._helper
+        how = f"catch_up={catch_up!r}" + (", spin=True" if spin else "") + ("" if cpu is None else f", cpu={cpu}")
+        return [*super()._facts(), "ready" if self.ready else "not ready", how]
+
 
 def check_window(model: Model, window: int) -> int:
     """The window as an int. Raises ValueError for one that the model does not take, TypeError for no integer."""
@@ -280,7 +273,7 @@ def digest(model: Model) -> Array:
     """SHA-256 over the layers and weights, (32,) uint8."""
     whole = hashlib.sha256()
     for layer in model.layers:
-        whole.update(repr((type(layer).__name__, layer.name, sorted(layer.settings().items()))).encode())
+        whole.update(repr((type(layer).__name__, layer.name, layer.inputs, sorted(layer.settings().items()))).encode())
         for key, weight in sorted(layer.weights.items()):
             whole.update(repr((key, weight.shape, str(weight.dtype))).encode())
             whole.update(weight.tobytes())

@@ -19,7 +19,7 @@ import pytest
 
 import lstmcore
 from lstmcore.cli import main
-from lstmcore.comparison import largest_difference
+from lstmcore.comparison import largest_difference, random_windows
 from lstmcore.layers import LSTM, BatchNorm1d, Dropout, Layer, Linear, Scaler, Sigmoid
 from lstmcore.terminal import clean
 from lstmcore.windows import windows
@@ -318,6 +318,30 @@ def test_verify_fails_where_finite_windows_have_nan_for_answers(
     lstmcore.Model(spoiled).save(tmp_path / "nan.safetensors")
     error = fails(capsys, "verify", str(tmp_path / "nan.safetensors"), "--against", "numpy")
     assert "have NaN for answers; look at its weights" in error
+
+
+def test_verify_says_what_its_random_windows_are_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The inputs that the scaler was fitted to; far from them every answer would be that of a saturated model."""
+    plain = lstmcore.Model(random_model(5).layers[1:])
+    path = str(tmp_path / "m.safetensors")
+    for model, about in (
+        (plain, "random, scale 0.1"),
+        (plain.with_scaler([1e3, 5, -7, 0], [10, 0.1, 3, 1]), "random, scale 0.1 of the scaler's, about its mean"),
+    ):
+        model.save(path)
+        assert main(["verify", path, "--against", "numpy", "--json", "--tolerance", "1e-3"]) == 0
+        assert json.loads(capsys.readouterr().out)["inputs"][0]["inputs"] == about
+    x = random_windows(model, 50, 50, 0.1, np.random.default_rng(0))
+    np.testing.assert_allclose(x.mean((0, 1)), [1e3, 5, -7, 0], atol=0.1)
+    np.testing.assert_allclose(x.std((0, 1)), [1, 0.01, 0.3, 0.1], rtol=0.1)
+
+
+def test_verify_takes_numbers_that_float32_does_not_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, given = str(tmp_path / "m.safetensors"), str(tmp_path / "x.npy")
+    random_model(0).save(path)
+    np.save(given, np.full((3, 4), 1e300))
+    assert main(["verify", path, "--against", "c:scalar", "--inputs", given]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_verify_treats_nan_as_a_difference_unless_both_have_it() -> None:

@@ -97,9 +97,20 @@ def test_a_damaged_file_is_read_up_to_there(tmp_path: Path, cut: int) -> None:
     assert recording.damage
 
 
+def test_the_first_lines_as_they_stand(tmp_path: Path) -> None:
+    plain, packed, cut = (tmp_path / name for name in ("a.txt", "a.gz", "cut.gz"))
+    plain.write_bytes(b"1 a\r\n\nnonsense" + b"x" * 100)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    cut.write_bytes(packed.read_bytes()[:12])
+    for path in (plain, packed):
+        assert Recording(path).head(2) == [b"1 a", b""]
+        assert Recording(path).head(9, most=10) == [b"1 a", b"", b"nonsensexx"]
+    assert Recording(cut).head(2) == []
+
+
 def test_a_file_that_is_not_there() -> None:
     recording = Recording("no/such/recording.gz")
-    for read in (lambda: list(recording), lambda: recording.size):
+    for read in (lambda: list(recording), lambda: recording.size, lambda: recording.head(1)):
         with pytest.raises(FileNotFoundError):
             read()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import os
@@ -255,9 +256,32 @@ def test_recordings_that_cannot_be_replayed(recording: str, tmp_path: Path, caps
     model = ["--model", str(MODEL)]
     assert "No such file" in fails(capsys, str(tmp_path / "absent.gz"), *model)
     assert "49 ticks; a window of 50 needs as many" in fails(capsys, recording, *model, "--ticks", "49")
-    (tmp_path / "empty").write_bytes(b"")
-    assert "0 ticks" in fails(capsys, str(tmp_path / "empty"), *model)
-    assert "0 ticks" in fails(capsys, str(MODEL), *model)  # a file of another kind
+    file = tmp_path / "file"
+    file.write_bytes(b'5 {"data":{"e":"trade","t":5,"p":"99.6","q":"0.002","m":true}}\n')
+    assert "0 ticks; a window of 50 needs as many" in fails(capsys, str(file), *model)
+
+
+@needs_msgspec
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (b"", "it is empty"),
+        (b"time,bid,ask\r\n1,2,3\n4,5,6\n", "it begins with 'time,bid,ask' and '1,2,3'"),
+        (b'{"data":{"e":"trade"}}\n', """it begins with '{"data":{"e":"trade"}}'"""),
+        (b'1723161256 {"ticker":"other"}\n', """it begins with '1723161256 {"ticker":"other"}'"""),
+        (b"\x00\xff" + b"x" * 10**6, r"it begins with '\x00" + "\N{REPLACEMENT CHARACTER}" + "x" * 58 + "'"),
+    ],
+)
+def test_files_that_are_no_recordings(
+    data: bytes, begins: str, packed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was expected, and what stands there instead."""
+    file = tmp_path / "file"
+    file.write_bytes(gzip.compress(data) if packed else data)
+    error = fails(capsys, str(file), "--model", str(MODEL))
+    assert "no usable message in it: expected lines of a receive time in ns, a space and" in error
+    assert error.rstrip().endswith(begins)
 
 
 def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:

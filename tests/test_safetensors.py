@@ -124,13 +124,17 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 CHANGES: list[tuple[Callable[[Any, Any], Any], str]] = [
-    (lambda s, t: s.update(version=2), "format version 2; this lstmcore reads version 1"),
+    (lambda s, t: s.update(version=3), "format version 3; this lstmcore reads versions 1 to 2"),
+    (lambda s, t: s.update(version=True), "format version True"),
+    (lambda s, t: s["layers"][0].update(inputs="input"), "inputs: expected a list of layers' names, got 'input'"),
+    (lambda s, t: s["layers"][0].update(inputs=["fc"]), "input 'fc': expected 'input' or a layer before it"),
+    (lambda s, t: s["layers"][0].pop("inputs"), "expected inputs, kind, name, settings"),
     (lambda s, t: s.pop("version"), "format version None"),
     (lambda s, t: s.update(extra=1), "expected a version and a list of layers"),
     (lambda s, t: s.update(layers={}), "expected a version and a list of layers"),
     (lambda s, t: s["layers"].clear(), "encoder.lstm.bias_hh_l0: no layer uses this key"),
     (lambda s, t: (s["layers"].clear(), t.clear()), "at least one layer"),
-    (lambda s, t: s["layers"][0].pop("name"), "layer 0: expected kind, name and settings"),
+    (lambda s, t: s["layers"][0].pop("name"), "layer 0: expected inputs, kind, name, settings"),
     (lambda s, t: s["layers"][0].update(kind="Transformer"), "layer 0: kind 'Transformer'; known are"),
     (lambda s, t: s["layers"][0].update(name=3), "layer 0: expected a name"),
     (

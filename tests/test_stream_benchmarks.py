@@ -58,14 +58,20 @@ def test_the_table_of_the_sliding_window(scripts: SimpleNamespace) -> None:
     scripts.sliding.show(facts)
     settings = [row["settings"] for row in facts["rows"]]
     assert settings[:2] == ["push", "push_bound"]
-    assert {"push, back to back", "catch_up alone", "model(window)", "bound, 1 thread"} <= set(settings)
+    others = {"push, back to back", "catch_up alone", "an empty call", "model(window)", "bound, 1 thread"}
+    assert others | {"push, a helper sleeps", "push, a helper spins"} <= set(settings)
     assert facts["rows"][0]["ratio"] == 1
     table = scripts.tables.sliding({"shapes": {"small": facts}})
+    told = [row["settings"] for row in facts["advantages"]]
+    assert told == ["push", "push_bound", "push, back to back"]
+    assert all(row["ratio_net"] > row["ratio"] > 1 for row in facts["advantages"])
+    assert [line.split(" | ")[1] for line in table[2:5]] == told
+    table = table[6:]
     assert table[2].startswith("| small one | lstmcore c | push |")
     marked = [
         row for row in facts["rows"] if row["label"] == "ONNX Runtime" and (row["best"] or row["best_one_thread"])
     ]
-    assert len(table) == 2 + 7 + len(marked)
+    assert len(table) == 2 + 8 + len(marked)
 
 
 def test_batches_answer_every_window(scripts: SimpleNamespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from programs import printed, run
 from strategies import normal
-from streams import CATCH_UP, of_every_window, python, same_bits, small
+from streams import CATCH_UP, KERNELS, of_every_window, python, same_bits, small
 
 import lstmcore
 from lstmcore.streaming import Stream
@@ -136,6 +138,59 @@ def test_helpers_come_and_go() -> None:
             same_bits([stream.push(tick) for tick in x], expected[:, 0])
         del stream
     assert native_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forks_child_goes_on_without_the_helper() -> None:
+    """Forked while the helper is at work, is about to, or sleeps: parent and child answer alike, and both can end."""
+    code = """
+import os, signal, time
+import numpy as np
+from streams import CATCH_UP, small
+model, window = small(hidden=150, num_layers=2), 200  # whose steps take long
+x = np.random.default_rng(0).standard_normal((window + 5, 3)).astype(np.float32)
+expected = model.predict_windows(x, window)[1:, 0]
+before = model.sliding(window)
+before.push_many(x[:window])
+for how in CATCH_UP[1:]:
+    for n in range(9):
+        stream = model.sliding(window, **how)
+        stream.restore(before.state())
+        got = [stream.push(x[window])]
+        time.sleep(n % 3 * 3e-4)
+        child = os.fork()
+        if not child:
+            signal.alarm(60)
+        got += [stream.push(tick) for tick in x[window + 1 : window + 4]]
+        other = stream.copy()  # with a helper of its own
+        got.append(other.push(x[window + 4]))
+        same = np.array_equal(got, expected)
+        del stream, other
+        if not child:
+            os._exit(not same)
+        assert os.waitpid(child, 0)[1] == 0 and same, (how, n)
+"""
+    assert python(code, PYTHONWARNINGS="ignore::DeprecationWarning") == []
+
+
+wraps = pytest.mark.skipif(
+    sys.platform != "linux", reason="scarce is linked with --wrap, which only Linux's linkers have"
+)
+
+
+@wraps
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_memory_that_is_refused_ends_the_making_of_a_stream(
+    native: Path, native_hashes: dict[str, list[str]], kernel: str
+) -> None:
+    assert printed(native / "scarce", kernel) == native_hashes[kernel]
+
+
+@wraps
+def test_scarce_finds_a_planted_fault(native: Path) -> None:
+    done = run(native / "scarce", KERNELS[0], "greedy")
+    assert done.returncode == 1
+    assert "lstmcore_sliding_new: asked for more after it was refused" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's allocator can be told to overwrite what is freed")

@@ -86,3 +86,23 @@ def test_ticks_that_are_no_numbers_can_be_refused(special: float, backend: str) 
         same_bits(stream.push(x[6]), other.push(x[6]))
         with pytest.raises(ValueError, match="feature 2 is"):
             stream.copy().push(bad[4])
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_numbers_too_large_are_infinite_without_a_warning(backend: str) -> None:
+    """Warnings are errors here."""
+    model = small().with_backend(backend)
+    x = np.ones((4, 3))
+    x[2, 1] = -1e300
+    infinite = np.where(x < 0, -np.inf, x)
+    same_bits(model.sliding(2).push_many(x), model.sliding(2).push_many(infinite))
+    stream, other = model.stateful(), model.stateful()
+    same_bits([stream.push(tick) for tick in x], [other.push(tick.tolist()) for tick in infinite])
+    same_bits(model.predict_windows(x, 2), model.predict_windows(infinite, 2))
+    same_bits(model(x), model(infinite))
+    for stream in (model.sliding(2, on_nan="raise"), model.stateful(on_nan="raise")):
+        with pytest.raises(ValueError, match=r"feature 1 is -1e\+300, too large for float32, and on_nan is 'raise'"):
+            stream.push(x[2].tolist())
+        with pytest.raises(ValueError, match=r"feature 1 of tick 2 is -1e\+300, too large for float32"):
+            stream.push_many(x)
+        assert stream.ticks == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,39 +131,56 @@ def test_a_state_is_the_callers_own(new: Any) -> None:
 
 @KINDS
 def test_another_models_state_is_refused(new: Any, tmp_path: Path) -> None:
+    """As such, whatever else differs with it."""
     path = written(tmp_path, new)
-    for other in (small(seed=1), small().with_scaler(np.zeros(3), np.ones(3))):
-        with pytest.raises(ValueError, match=r"state.safetensors: .*(another model|of other weights)"):
-            new(other).restore(path)
-        with pytest.raises(ValueError, match=r"^state: it is the state of another model"):
-            new(other).restore(new(small()).state())
-    with pytest.raises(ModelFormatError, match=r"state.safetensors: lstm.h_l0: expected shape \(.*9\), got \(.*8\)"):
-        new(small(hidden=9)).restore(path)
-    with pytest.raises(ModelFormatError, match=r"state.safetensors: expected the parts .*lstm.h_l1"):
-        new(small(num_layers=2)).restore(path)
+    scaled = small().with_scaler(np.zeros(3), np.ones(3))
+    for other in (small(seed=1), scaled, small(hidden=9), small(num_layers=2), small(features=4)):
+        for given, where in ((path, "state.safetensors"), (new(small()).state(), "^state")):
+            with pytest.raises(ValueError, match=f"{where}: it is the state of another model, or of other weights"):
+                new(other).restore(given)
 
 
 def test_another_windows_state_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, sliding)
-    stream = small().sliding(6)
-    with pytest.raises(ModelFormatError, match=r"state.safetensors: lstm.\w_l0: expected shape \(6, 8\), got \(5, 8\)"):
-        stream.restore(path)
-    with pytest.raises(ValueError, match=r"state: lstm.h_l0: expected float32 \(6, 8\), got float32 \(5, 8\)"):
-        stream.restore(small().sliding(5).state())
-    state = {**stream.state(), "window": np.array(5)}
-    with pytest.raises(ValueError, match="state: window: expected 6, got 5"):
-        stream.restore(state)
+    for backend in ("c", "numpy"):
+        stream = small().with_backend(backend).sliding(6)
+        for given in (
+            written(tmp_path, sliding),
+            small().sliding(5).state(),
+            {**stream.state(), "window": np.array(5)},
+        ):
+            with pytest.raises(ValueError, match=r"state.*: window: expected 6, got 5"):
+                stream.restore(given)
+
+
+@pytest.mark.parametrize(("backend", "other"), [("c", "numpy"), ("numpy", "c")])
+def test_the_other_sort_of_state_is_refused(backend: str, other: str, tmp_path: Path) -> None:
+    stream = small().with_backend(backend).sliding(5)
+    stream.push_many(np.ones((7, 3)))
+    stream.save(tmp_path / "state.safetensors")
+    sorts = {"c": "a step of each layer", "numpy": "whole windows"}
+    text = f"kept by a stream that computes {sorts[backend]}; this one, of another backend, computes {sorts[other]}"
+    for given in (tmp_path / "state.safetensors", stream.state()):
+        with pytest.raises(ValueError, match=f"state.*: {text}"):
+            small().with_backend(other).sliding(5).restore(given)
 
 
 def test_another_kinds_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, sliding)
-    with pytest.raises(ModelFormatError, match=r"state.safetensors: expected the state of a stateful stream, got slid"):
-        small().stateful().restore(path)
+    for given in (path, small().sliding(5).state()):
+        with pytest.raises(
+            ValueError, match=r"state.*: expected .* of a stateful stream, got that of a sliding stream"
+        ):
+            small().stateful().restore(given)
+    for given in (written(tmp_path, stateful), small().stateful().state()):
+        with pytest.raises(
+            ValueError, match=r"state.*: expected .* of a sliding stream, got that of a stateful stream"
+        ):
+            small().sliding(5).restore(given)
     model = tmp_path / "model.safetensors"
     small().save(model)
     with pytest.raises(ModelFormatError, match=r"model.safetensors: expected the state of a sliding stream, got anoth"):
         small().sliding(5).restore(model)
-    with pytest.raises(ModelFormatError, match=r"state.safetensors: .*lstmcore did not write this file"):
+    with pytest.raises(ModelFormatError, match=r"state.safetensors: the state of a stream, not a model"):
         lstmcore.load(path)
     with pytest.raises(ModelFormatError, match=r"got another file"):
         small().sliding(5).restore(rewritten(path, None))
@@ -175,14 +194,14 @@ def test_another_kinds_file_is_refused(tmp_path: Path) -> None:
     [
         ({"lstm.c_l0": None}, "expected the parts .*lstm.c_l0.*, got"),
         ({"more": np.zeros(1)}, "expected the parts .*, got .*more"),
-        ({"lstm.c_l0": np.zeros((2, 2), "f4")}, r"lstm.c_l0: expected shape \(\d, 8\), got \(2, 2\)"),
-        ({"lstm.c_l0": np.float16}, "lstm.c_l0: expected dtype F32, got F16"),
-        ({"lstm.h_l0": np.int32}, "lstm.h_l0: expected dtype F32, got I32"),
-        ({"ticks": np.zeros((), "f4")}, "ticks: expected dtype I64, got F32"),
-        ({"ticks": np.zeros((1,), "i8")}, r"ticks: expected shape \(\), got \(1,\)"),
+        ({"lstm.c_l0": np.zeros((2, 2), "f4")}, r"lstm.c_l0: expected float32 \(\d, 8\), got float32 \(2, 2\)"),
+        ({"lstm.c_l0": np.float16}, "lstm.c_l0: expected float32 .*, got float16"),
+        ({"lstm.h_l0": np.int32}, "lstm.h_l0: expected float32 .*, got int32"),
+        ({"ticks": np.zeros((), "f4")}, r"ticks: expected int64 \(\), got float32 \(\)"),
+        ({"ticks": np.zeros((1,), "i8")}, r"ticks: expected int64 \(\), got int64 \(1,\)"),
         ({"ticks": np.array(-1)}, "ticks: expected at least 0, got -1"),
         ({"model": np.zeros(32, "u1")}, "it is the state of another model, or of other weights"),
-        ({"model": np.zeros(31, "u1")}, r"model: expected shape \(32,\), got \(31,\)"),
+        ({"model": np.zeros(31, "u1")}, r"model: expected uint8 \(32,\), got uint8 \(31,\)"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(new: Any, parts: dict[str, Any], text: str, tmp_path: Path) -> None:
@@ -197,7 +216,7 @@ def test_parts_that_do_not_fit_are_refused(new: Any, parts: dict[str, Any], text
     with pytest.raises(ValueError, match=rf"state.safetensors: {text}"):
         stream.restore(rewritten(path, kind, **parts))
     state = {name: part for name, part in {**before, **parts}.items() if part is not None}
-    with pytest.raises(ValueError, match=r"^state: "):
+    with pytest.raises(ValueError, match=f"^state: {text}"):
         stream.restore(state)
     for name, part in stream.state().items():
         np.testing.assert_array_equal(part, before[name])
@@ -232,8 +251,34 @@ def test_any_bit_changed_is_an_error(tmp_path: Path) -> None:
 
 def test_names_and_folders_that_cannot_be_written(tmp_path: Path) -> None:
     stream = small().stateful()
-    with pytest.raises(ValueError, match=r"expected a name that ends in .safetensors"):
+    with pytest.raises(ValueError, match=r"bin: expected a name that ends in .safetensors, such as state.safetensors"):
         stream.save(tmp_path / "state.bin")
     with pytest.raises(FileNotFoundError, match="no folder"):
         stream.save(tmp_path / "none" / "state.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_a_stream_is_no_pickle(take: Callable[[Any], Any], backend: str) -> None:
+    model = small().with_backend(backend)
+    for stream in (model.sliding(5), model.stateful(), lstmcore.SlidingPool(model, 5, 2)):
+        with pytest.raises(TypeError, match=rf"a {type(stream).__name__} cannot be pickled: .*state\(\).*save\(\)"):
+            take(stream)
+    restored = model.sliding(5)
+    restored.restore(pickle.loads(pickle.dumps(sliding(model).state())))
+
+
+def test_what_a_stream_shows() -> None:
+    model = small(outputs=2).with_backend("c", "scalar")
+    stream = model.sliding(5)
+    about = "ticks of 3 features -> (2,), backend c (scalar)"
+    assert repr(stream) == f"<SlidingWindow: windows of 5 {about}, 0 ticks so far, not ready, catch_up='push'>"
+    stream.push_many(np.ones((1234, 3)))
+    assert "1,234 ticks so far, ready" in repr(stream)
+    assert repr(model.stateful()) == f"<Stateful: {about}, 0 ticks so far>"
+    assert "catch_up='thread', spin=True, cpu=0" in repr(model.sliding(5, catch_up="thread", spin=True, cpu=0))
+    pool = lstmcore.SlidingPool(model, 5, 3)
+    pool.push_many([1] * 5, np.ones((5, 3)))
+    assert repr(pool) == f"<SlidingPool: 3 streams, windows of 5 {about}, 1 ready>"
+    assert "backend numpy," in repr(small().with_backend("numpy").stateful())

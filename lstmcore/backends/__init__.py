@@ -12,7 +12,7 @@ import numpy as np
 
 from lstmcore.backends.streams import ReferenceSteps, Slider, WholeWindows, answer_shape
 from lstmcore.errors import BackendError
-from lstmcore.layers import LSTM, Array, Layer, Shape
+from lstmcore.layers import Array, Layer, Recurrent, Shape
 
 WINDOWS_AT_ONCE = 256  # that are copied out of a series
 
@@ -33,7 +33,7 @@ class Runner(abc.ABC):
         """Answer every window.
 
         `windows` is (N, T, F) in `dtype`, C-contiguous, N and T at least 1. `h` and `c` are the initial states,
-        (N, S) in `dtype`, the layers' states one behind the other, or None for zeros.
+        (N, S) in `dtype`, the layers' states one behind the other, or None for zeros or what a layer has learned.
         Returns (N, *output) in `dtype`.
         """
 
@@ -53,7 +53,7 @@ class Runner(abc.ABC):
         """Sequences of which every window of `window` ticks is answered; None: their states are carried on."""
         layers, output, features = self.given
         answer = answer_shape(output, window)
-        if window is None and any(isinstance(layer, LSTM) for layer in layers):
+        if window is None and any(isinstance(layer, Recurrent) for layer in layers):
             return ReferenceSteps(layers, answer, features, self.dtype, streams)
         return WholeWindows(self, answer, features, window or 1, streams)
 
@@ -79,7 +79,17 @@ def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend
     check_name(backend)
     if kernel is not None and backend not in ("auto", "c"):
         raise ValueError(f"kernel {kernel!r}: only the c backend has kernels, and the backend is {backend!r}")
-    runner = (_compiler(backend) if backend != "auto" else _best_compiler())(layers, features, output, kernel)
+    compiler = _compiler(backend) if backend != "auto" else _best_compiler()
+    runner: Runner
+    from lstmcore.backends import graph
+
+    if graph.is_graph(layers):
+        # numpy computes in the model's dtype, which a chain without weights does not know
+        dtypes = [layer.dtype for layer in layers if layer.dtype is not None]
+        own = dtypes[0] if dtypes and compiler.__module__.endswith(".numpy") else None
+        runner = graph.GraphRunner(layers, features, lambda x, size, out: compiler(x, size, out, kernel), own)
+    else:
+        runner = compiler(layers, features, output, kernel)
     runner.given = layers, output, features
     return runner
 

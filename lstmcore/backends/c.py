@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from lstmcore.backends import Runner
-from lstmcore.backends.c_binding import check, ffi, floats, kernel_name, kernels_here, lib
+from lstmcore.backends.c_binding import Bound, address, check, ffi, floats, function, kernel_name, kernels_here, lib
 from lstmcore.backends.streams import Slider, answer_shape
+from lstmcore.errors import BackendError
 from lstmcore.folding import affine_of, fold
 from lstmcore.layers import (
     ELU,
@@ -24,6 +25,7 @@ from lstmcore.layers import (
     Layer,
     LeakyReLU,
     Linear,
+    Recurrent,
     ReLU,
     Scaler,
     Shape,
@@ -35,7 +37,7 @@ from lstmcore.layers import (
 
 __all__ = ["CRunner", "compile_model", "default_kernel", "kernels_built", "kernels_here"]
 
-run_bound = lib.lstmcore_run_bound  # looked up once: attributes of `lib` take time
+RUN_BOUND = function("lstmcore_run_bound")
 
 
 def kernels_built() -> list[str]:
@@ -74,6 +76,8 @@ class CRunner(Runner):
         layers = fold(layers)
         self._model = _new_model(kernel, features)
         for layer in layers:
+            if type(layer) not in ADD or (isinstance(layer, Recurrent) and not layer.plain):
+                raise BackendError(f"{layer.label}: the c backend does not have this layer yet")
             for code in ADD[type(layer)](self._model, layer):
                 check(code, layer.label)
         self.kernel = str(ffi.string(lib.lstmcore_model_kernel(self._model)).decode())
@@ -97,14 +101,9 @@ class CRunner(Runner):
 
     def run_again(self, window: Array) -> Array | None:
         try:
-            session = self._local.session
+            answer: Array | None = self._local.session.ask(window)
         except AttributeError:  # this thread has answered no window yet
             return None
-        if session.shape != window.shape:
-            return None
-        session.x[...] = window
-        run_bound(session.handle)
-        answer: Array = session.answer()
         return answer
 
     def slider(self, window: int | None, streams: int) -> Slider:
@@ -141,7 +140,7 @@ class Session:
     Copying a window into memory that the core knows takes less time than making a pointer to the caller's.
     """
 
-    __slots__ = ("answer", "handle", "shape", "x")
+    __slots__ = ("ask", "handle", "shape")
 
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
@@ -155,9 +154,12 @@ class Session:
             return
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
         check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
-        self.x, self.shape = x, shape
-        #: The answer as the caller's own: an array, or for the shape () a number.
-        self.answer: Callable[[], Array] = y.copy if answer else functools.partial(y.__getitem__, ())
+        self.shape = shape
+        # The answer as the caller's own: an array, or for the shape () a number.
+        own = y.copy if answer else functools.partial(y.__getitem__, ())
+        bound = Bound(RUN_BOUND, address(self.handle), x, y, None, own, "", np.ndarray, None, yields=True)
+        #: Answers a float32 window of `shape`; None: it is something else.
+        self.ask: Callable[[Array], Array | None] = bound.ask
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):

@@ -9,6 +9,7 @@ from lstmcore.errors import BackendError
 from lstmcore.layers import Array
 
 try:
+    from lstmcore._bound import Bound
     from lstmcore._core import ffi, lib
 except ImportError as error:
     raise ImportError(
@@ -16,7 +17,7 @@ except ImportError as error:
         f"is {Path(__file__).parents[1]}"
     ) from error
 
-__all__ = ["check", "ffi", "floats", "kernel_name", "kernels_here", "lib"]
+__all__ = ["Bound", "address", "check", "ffi", "floats", "function", "kernel_name", "kernels_here", "lib"]
 
 NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 1, 2, 3, 4
 
@@ -39,6 +40,16 @@ def check(code: int, what: str) -> None:
     if code in (NO_SUCH_KERNEL, CANNOT_RUN):
         raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")
     raise {NO_MEMORY: MemoryError, BAD_ARGUMENT: ValueError}.get(code, RuntimeError)(text)
+
+
+def address(pointer: Any) -> int:
+    """Where a pointer points."""
+    return int(ffi.cast("uintptr_t", pointer))
+
+
+def function(name: str) -> int:
+    """Where a function of the core begins."""
+    return address(ffi.addressof(lib, name))
 
 
 def floats(array: Array | None) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lstmcore.backends.c_binding import BAD_ARGUMENT, check, ffi, floats, lib
+from lstmcore.backends.c_binding import BAD_ARGUMENT, Bound, address, check, ffi, floats, function, lib
 from lstmcore.backends.streams import Parts, Slider, state_parts
 from lstmcore.layers import Array, Layer
 
+PUSH_BOUND, BEHIND, CATCH_UP = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "catch_up"))
 MAX_INT = (1 << 31) - 1  # of C's int
 
 
@@ -45,6 +46,13 @@ class CSlider(Slider):
     def push(self, streams: Array, x: Array, y: Array) -> None:
         ids = ffi.from_buffer("size_t[]", streams)
         check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
+
+    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> Bound:
+        return Bound(
+            PUSH_BOUND, address(self._handle), self.x, self.y,
+            slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, self._handle,
+            behind=BEHIND, catch_up=CATCH_UP, finite=finite,
+        )  # fmt: skip
 
     def catch_up(self) -> None:
         lib.lstmcore_sliding_catch_up(self._handle)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lstmcore.backends import numba_kernels as kernels
 from lstmcore.backends.numba_kernels import LANES, TILE
+from lstmcore.errors import BackendError
 from lstmcore.folding import affine_of
 from lstmcore.layers import (
     ELU,
@@ -46,6 +47,9 @@ class Packed:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._parts: list[Array] = []
         self._size = 0
+        for layer in layers:
+            if type(layer) not in OPERATIONS or (isinstance(layer, LSTM) and not layer.plain):
+                raise BackendError(f"{layer.label}: the numba backend does not have this layer; c and numpy have")
         self.operations = [operation for layer in layers for operation in OPERATIONS[type(layer)](self, layer)]
         self.weights = aligned(self._size)
         np.concatenate([np.empty(0, np.float32), *self._parts], out=self.weights)

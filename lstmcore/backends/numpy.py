@@ -8,18 +8,24 @@ from typing import Any
 import numpy as np
 
 from lstmcore import reference
+from lstmcore.activations import Activation as Function
 from lstmcore.backends import Runner
 from lstmcore.layers import (
     ELU,
     GELU,
+    GRU,
     LSTM,
+    Activation,
     Array,
     BatchNorm1d,
     Dropout,
     Flatten,
+    Last,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Linear,
+    Recurrent,
     ReLU,
     Scaler,
     Shape,
@@ -28,6 +34,10 @@ from lstmcore.layers import (
     Squeeze,
     Tanh,
 )
+from lstmcore.reference_lstm import Variation, lstm_variation_step
+
+#: One step of one layer: x, h, c -> the new h and c; c is empty where a layer has none.
+Step = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
 def compile_model(layers: Sequence[Layer], features: int, output: Shape, kernel: str | None) -> Runner:
@@ -50,13 +60,15 @@ class NumpyRunner(Runner):
             return np.stack([self._run_window(x, _row(h, n), _row(c, n)) for n, x in enumerate(windows)])
 
     def _run_window(self, x: Array, h: Array | None, c: Array | None) -> Array:
-        at = 0
+        h_at = c_at = 0
         for layer in self.layers:
-            if isinstance(layer, LSTM):
-                size = layer.num_layers * layer.hidden_size
-                h0, c0 = (_state(s, at, layer, self.dtype) for s in (h, c))
-                x, _, _ = lstm(layer, x, h0, c0)
-                at += size
+            if isinstance(layer, Recurrent):
+                h_0, c_0 = start_of(layer, self.dtype)
+                if h is not None and c is not None:
+                    h_0 = h[h_at : h_at + h_0.size].reshape(h_0.shape)
+                    c_0 = c[c_at : c_at + c_0.size].reshape(c_0.shape)
+                x, _, _ = run_layer(layer, x, h_0, c_0)
+                h_at, c_at = h_at + h_0.size, c_at + c_0.size
             else:
                 x = EQUATIONS[type(layer)](layer, x)
         return x
@@ -66,26 +78,59 @@ def _row(states: Array | None, n: int) -> Array | None:
     return None if states is None else states[n]
 
 
-def _state(state: Array | None, at: int, layer: LSTM, dtype: np.dtype[Any]) -> Array:
-    shape = (layer.num_layers, layer.hidden_size)
-    return np.zeros(shape, dtype) if state is None else state[at : at + shape[0] * shape[1]].reshape(shape)
+def start_of(layer: Recurrent, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """The states h (rows, width) and c (rows, width) that a sequence begins with: learned ones, or zeros."""
+    h = np.zeros((layer.states, layer.state_width), dtype)
+    c = np.zeros((layer.states, layer.cell_width), dtype)
+    if layer.learned_state:
+        cells = [layer.cell(k, suffix) for k in range(layer.num_layers) for suffix in layer.suffixes]
+        h[:] = [cell["h_0"] for cell in cells]
+        if layer.cell_width:
+            c[:] = [cell["c_0"] for cell in cells]
+    return h, c
 
 
-def lstm(layer: LSTM, x: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
-    """An LSTM layer over (T, I) from the states h and c, (L, H): what goes on, and the states it ends with."""
-    zero = np.zeros(4 * layer.hidden_size, x.dtype)
-    w = layer.weights
-    stack = [
-        reference.Weights(
-            w[f"weight_ih_l{k}"],
-            w[f"weight_hh_l{k}"],
-            w.get(f"bias_ih_l{k}", zero),
-            w.get(f"bias_hh_l{k}", zero),
-        )
-        for k in range(layer.num_layers)
-    ]
-    steps, h, c = reference.lstm(x, h, c, stack)
-    return (steps if layer.return_sequences else steps[-1]), h, c
+def run_layer(layer: Recurrent, x: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
+    """A stack over (T, I) in one direction from the states h and c: what goes on, and the states it ends with."""
+    h, c = h.copy(), c.copy()
+    for k in range(layer.num_layers):
+        step = step_of(layer, k)
+        steps = []
+        for x_t in x:
+            h[k], c[k] = step(x_t, h[k], c[k])
+            steps.append(h[k].copy())
+        x = np.stack(steps)
+    return (x if layer.return_sequences else x[-1]), h, c
+
+
+def step_of(layer: Recurrent, k: int) -> Step:
+    """The equation of one layer of a stack, its weights put in."""
+    cell = layer.cell(k)
+    zero = np.zeros(len(cell["weight_ih"]), cell["weight_ih"].dtype)
+    b, d = cell.get("bias_ih", zero), cell.get("bias_hh", zero)
+    weights = reference.Weights(cell["weight_ih"], cell["weight_hh"], b, d)
+    if isinstance(layer, LSTM):
+        if layer.plain:
+            return lambda x, h, c: reference.lstm_step(x, h, c, weights)
+        variation = _variation(layer, cell, b + d)
+        return lambda x, h, c: lstm_variation_step(x, h, c, variation)
+    functions = [_cut(function, layer.clip) for function in layer.functions]
+    if isinstance(layer, GRU):
+        return lambda x, h, c: (reference.gru_step(x, h, weights, layer.reset_after, *functions), c)
+    return lambda x, h, c: (reference.rnn_step(x, h, weights, *functions), c)
+
+
+def _variation(layer: LSTM, cell: dict[str, Array], bias: Array) -> Variation:
+    norms = (cell["norm_ih"], cell["norm_hh"], cell["norm_c"], cell["norm_c_bias"]) if layer.layer_norm else None
+    gate, candidate, output = layer.functions
+    return Variation(
+        cell["weight_ih"], cell["weight_hh"], bias, cell.get("weight_hr"), cell.get("weight_peephole"),
+        layer.coupled, norms, layer.norm_eps, gate, candidate, output, layer.clip,
+    )  # fmt: skip
+
+
+def _cut(function: Function, clip: float) -> reference.Function:
+    return function if clip == 0 else lambda x: function(np.clip(x, -x.dtype.type(clip), x.dtype.type(clip)))
 
 
 def _linear(layer: Linear, x: Array) -> Array:
@@ -95,19 +140,24 @@ def _linear(layer: Linear, x: Array) -> Array:
 
 def _batch_norm(layer: BatchNorm1d, x: Array) -> Array:
     w = layer.weights
-    one, zero = np.ones(layer.num_features, x.dtype), np.zeros(layer.num_features, x.dtype)
-    weight, bias = w.get("weight", one), w.get("bias", zero)
+    weight, bias = _gain_and_bias(layer, layer.num_features, x.dtype)
     return reference.batch_norm(x, w["running_mean"], w["running_var"], weight, bias, layer.eps)
+
+
+def _gain_and_bias(layer: Layer, features: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    one, zero = np.ones(features, dtype), np.zeros(features, dtype)
+    return layer.weights.get("weight", one), layer.weights.get("bias", zero)
 
 
 def _gelu(layer: GELU, x: Array) -> Array:
     return reference.gelu(x) if layer.approximate == "none" else reference.gelu_tanh(x)
 
 
-#: The equation of every layer that carries no state.
+#: The equation of every layer that carries no state and reads one other.
 EQUATIONS: dict[type[Layer], Callable[[Any, Array], Array]] = {
     Linear: _linear,
     BatchNorm1d: _batch_norm,
+    LayerNorm: lambda layer, x: reference.layer_norm(x, *_gain_and_bias(layer, layer.num_features, x.dtype), layer.eps),
     Scaler: lambda layer, x: reference.standardize(x, layer.weights["mean"], layer.weights["scale"]),
     Dropout: lambda layer, x: x,
     ReLU: lambda layer, x: reference.relu(x),
@@ -117,6 +167,8 @@ EQUATIONS: dict[type[Layer], Callable[[Any, Array], Array]] = {
     Tanh: lambda layer, x: np.tanh(x),
     Sigmoid: lambda layer, x: reference.sigmoid(x),
     Softmax: lambda layer, x: reference.softmax(x),
+    Activation: lambda layer, x: layer.equation(x),
+    Last: lambda layer, x: x[-1],
     Flatten: lambda layer, x: x.reshape(-1),
     Squeeze: lambda layer, x: x[..., 0],
 }

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.layers import LSTM, Array, Layer, Shape
+from lstmcore.layers import Array, Layer, Recurrent, Shape
 
 if TYPE_CHECKING:
+    from lstmcore._bound import Bound
     from lstmcore.backends import Runner
 
 #: The parts of a stream's state, by name: arrays of these shapes.
@@ -24,9 +25,15 @@ def answer_shape(output: Shape, window: int | None) -> tuple[int, ...]:
 
 
 def state_parts(layers: Sequence[Layer], rows: int) -> dict[str, tuple[int, int]]:
-    """The LSTMs' states by name, "lstm.h_l0", "lstm.c_l0", ...: (rows, hidden) each, in the order of the layers."""
-    lstms = [layer for layer in layers if isinstance(layer, LSTM)]
-    return {f"{x.name}.{part}_l{k}": (rows, x.hidden_size) for x in lstms for k in range(x.num_layers) for part in "hc"}
+    """The layers' states by name, "lstm.h_l0", "lstm.c_l0", ...: (rows, width) each, in the order of the layers."""
+    return {
+        f"{layer.name}.{part}_l{k}": (rows, width)
+        for layer in layers
+        if isinstance(layer, Recurrent)
+        for k in range(layer.num_layers)
+        for part, width in (("h", layer.state_width), ("c", layer.cell_width))
+        if width
+    }
 
 
 class Slider(abc.ABC):
@@ -40,6 +47,13 @@ class Slider(abc.ABC):
     @abc.abstractmethod
     def push(self, streams: Array, x: Array, y: Array) -> None:
         """Ticks (N, F) of the streams (N,) uintp, answered in y (N, *output), NaN before T ticks; all C-contiguous."""
+
+    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> Bound | None:
+        """`push` and `push_bound` as one call of the core each, where the backend has that.
+
+        `slow` makes a tick (F,) of what is none, or raises; with `finite` it is also asked about NaN and infinity.
+        """
+        return None
 
     @abc.abstractmethod
     def catch_up(self) -> None:
@@ -105,14 +119,14 @@ class ReferenceSteps(OneByOne):
             self.reset(stream)
 
     def take(self, stream: int, x: Array, y: Array) -> None:
-        from lstmcore.backends.numpy import EQUATIONS, lstm
+        from lstmcore.backends.numpy import EQUATIONS, run_layer
 
         x = x[np.newaxis]
         states = self.states[stream]
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             for layer in self.layers:
-                if isinstance(layer, LSTM):
-                    x, h, c = lstm(layer, x, *states[layer.name])
+                if isinstance(layer, Recurrent):
+                    x, h, c = run_layer(layer, x, *states[layer.name])
                     states[layer.name] = h, c
                 else:
                     x = EQUATIONS[type(layer)](layer, x)
@@ -120,21 +134,24 @@ class ReferenceSteps(OneByOne):
         y[...] = x.reshape(y.shape)
 
     def reset(self, stream: int) -> None:
+        from lstmcore.backends.numpy import start_of
+
         for layer in self.layers:
-            if isinstance(layer, LSTM):
-                zeros = np.zeros((layer.num_layers, layer.hidden_size), self.x.dtype)
-                self.states[stream][layer.name] = zeros, zeros
+            if isinstance(layer, Recurrent):
+                self.states[stream][layer.name] = start_of(layer, self.x.dtype)
         self.seen[stream] = 0
 
     def get(self, stream: int) -> tuple[Parts, int]:
-        named = {f"{n}.{p}": a for n, pair in self.states[stream].items() for p, a in zip("hc", pair, strict=True)}
+        pairs = self.states[stream].items()
+        named = {f"{n}.{p}": a for n, pair in pairs for p, a in zip("hc", pair, strict=True) if a.size}
         parts = {f"{n}_l{k}": row[np.newaxis].copy() for n, rows in named.items() for k, row in enumerate(rows)}
         return parts, self.seen[stream]
 
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        for name, (h, _) in self.states[stream].items():
-            rows = [[parts[f"{name}.{part}_l{k}"][0] for k in range(len(h))] for part in "hc"]
-            self.states[stream][name] = np.array(rows[0], h.dtype), np.array(rows[1], h.dtype)
+        for name, (h, c) in self.states[stream].items():
+            for part, array in (("h", h), ("c", c)):
+                rows = [parts[f"{name}.{part}_l{k}"][0] for k in range(len(array))] if array.size else array
+                array[...] = rows
         self.seen[stream] = ticks
 
 

@@ -74,6 +74,9 @@ def run(options: argparse.Namespace) -> int:
         chunk, taken = _answer(shown, every)
     if recording.damage:
         terminal.note(f"warning: {options.recording}: read up to where it is damaged: {recording.damage}")
+    counts = asdict(features.counts)
+    if not any(counts.values()):
+        raise ValueError(_nothing_usable(recording))
     if len(chunk.arrival) < window:
         raise ValueError(f"{options.recording}: {len(chunk.arrival)} ticks; a window of {window} needs as many")
     facts = {
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         "model": options.model,
         "window": [window, model.input_size],
         "seconds": (int(chunk.arrival.max()) - int(chunk.arrival[0])) / 1e9,
-        "counts": asdict(features.counts)
+        "counts": counts
         | {"malformed": recording.malformed + parse.malformed, "other": parse.other}
         | {"backward_times": int(np.sum(np.diff(chunk.arrival) < 0))},
         "answers": len(chunk.arrival) - window + 1,
@@ -103,6 +106,17 @@ def run(options: argparse.Namespace) -> int:
         with open(options.json, "w", encoding="utf-8") as file:
             terminal.write_json(facts, file)
     return 0
+
+
+def _nothing_usable(recording: Recording) -> str:
+    """What to say of a file in which no line is a message that features are made of."""
+    head = [line.decode(errors="replace") for line in recording.head(2)]
+    found = f"it begins with {' and '.join(map(repr, head))}" if head else "it is empty"
+    expected = 'such as 1723161256313000000 {"data":{"e":"bookTicker",...}}'
+    return (
+        f"{recording.path}: no usable message in it: expected lines of a receive time in ns, a space and an exchange's "
+        f"JSON message, {expected}; {found}"
+    )
 
 
 class Chunk(NamedTuple):

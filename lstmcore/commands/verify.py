@@ -28,7 +28,8 @@ import lstmcore
 from lstmcore import commands, data, terminal
 from lstmcore.backends import NAMES
 from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
-from lstmcore.layers import Array
+from lstmcore.inputs import as_numbers
+from lstmcore.layers import Array, Scaler
 
 SCALES = (0.1, 1.0, 10.0)
 COUNT = 32  # random windows of each scale
@@ -117,9 +118,11 @@ def _show(path: str, model: lstmcore.Model, what: str, rows: list[dict[str, Any]
 
 def _inputs(model: lstmcore.Model, options: argparse.Namespace, steps: int) -> list[tuple[str, Array]]:
     rng = np.random.default_rng(options.seed)
-    inputs = [(f"random, scale {scale:g}", random_windows(model, COUNT, steps, scale, rng)) for scale in SCALES]
+    scaled = isinstance(model.layers[0], Scaler)
+    about = " of the scaler's, about its mean" if scaled else ""
+    inputs = [(f"random, scale {scale:g}{about}", random_windows(model, COUNT, steps, scale, rng)) for scale in SCALES]
     if options.inputs:
-        given = data.read(options.inputs).values.astype(np.float32)
+        given = as_numbers(data.read(options.inputs).values, np.dtype(np.float32), options.inputs)
         inputs.append((options.inputs, given if given.ndim == 3 else given[np.newaxis]))
     return inputs
 

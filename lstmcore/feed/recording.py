@@ -6,6 +6,7 @@ is said here about what is in it: that is for `lstmcore.feed.messages`.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 GZIP = b"\x1f\x8b"  # what every such file begins with
+DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a gzip file raises that is cut off or spoiled
 MAX_LINE = 1 << 20  # bytes; an exchange's longest messages, whole order books, have a tenth of that
 MAX_TIME = 1 << 63  # ns: the year 2262
 
@@ -54,17 +56,27 @@ class Recording:
         """Bytes of the file. Raises FileNotFoundError."""
         return os.stat(self.path).st_size
 
+    def head(self, lines: int, most: int = 60) -> list[bytes]:
+        """The first lines as they stand in the file, sound or not, at most `most` bytes of each.
+
+        Raises FileNotFoundError, or another OSError, where the file cannot be opened.
+        """
+        found: list[bytes] = []
+        with open(self.path, "rb") as file, contextlib.suppress(*DAMAGE):
+            text = _text(file)
+            while len(found) < lines and (line := text.readline(MAX_LINE)):
+                found.append(line.rstrip(b"\r\n")[:most])
+        return found
+
     def __iter__(self) -> Iterator[Line]:
         """The lines. Raises FileNotFoundError, or another OSError, where the file cannot be opened."""
         self.malformed, self.damage, self.position = 0, "", 0
         with open(self.path, "rb") as file:
-            compressed = file.peek(len(GZIP))[: len(GZIP)] == GZIP
-            text: IO[bytes] = io.BufferedReader(gzip.GzipFile(fileobj=file)) if compressed else file
             try:
-                for line in self._lines(text):
+                for line in self._lines(_text(file)):
                     self.position = file.tell()
                     yield line
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            except DAMAGE as error:
                 self.damage = str(error)
             self.position = file.tell()
 
@@ -80,6 +92,12 @@ class Recording:
                 self.malformed += 1
                 continue
             yield Line(received_ns, payload.rstrip(b"\r\n"))
+
+
+def _text(file: io.BufferedReader) -> IO[bytes]:
+    """What a file holds, unpacked where it is compressed."""
+    compressed = file.peek(len(GZIP))[: len(GZIP)] == GZIP
+    return io.BufferedReader(gzip.GzipFile(fileobj=file)) if compressed else file
 
 
 class Writer:

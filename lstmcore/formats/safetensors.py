@@ -7,11 +7,11 @@ are checked against the settings before anything is allocated, and every key is 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -24,17 +24,30 @@ from lstmcore.layers import KINDS, Array, Layer
 if TYPE_CHECKING:
     from lstmcore.model import Model
 
-VERSION = 1
+VERSION = 2  # 2: further layers and settings, and layers that name what they read
 KEY = "lstmcore"
+STATE = "lstmcore_state"  # the key in the files of streams' states
 MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB
 DTYPES = {"F32": 4, "F64": 8}
+
+
+class Spec(NamedTuple):
+    """A layer as the metadata has it."""
+
+    name: str
+    cls: type[Layer]
+    settings: dict[str, Any]
+    inputs: tuple[str, ...]
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write `model` to `path`, whole or not at all. Raises ValueError for another suffix than .safetensors."""
     if Path(path).suffix.lower() != ".safetensors":
         raise ValueError(f"{os.fspath(path)}: expected a name that ends in .safetensors")
-    layers = [{"kind": type(x).__name__, "name": x.name, "settings": x.settings()} for x in model.layers]
+    layers = [
+        {"kind": type(x).__name__, "name": x.name, "settings": x.settings(), "inputs": list(x.inputs)}
+        for x in model.layers
+    ]
     metadata = {KEY: json.dumps({"version": VERSION, "layers": layers})}
     # safetensors writes the buffer as it lies and ignores strides; layers hold contiguous arrays only.
     write_whole(path, safetensors.numpy.save(dict(model.parameters), metadata))
@@ -47,6 +60,11 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
     try:
         with safetensors.safe_open(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
+            if STATE in metadata:
+                raise ModelFormatError(
+                    f"{file}: the state of a stream, not a model; load the model's own file, and `restore` this one "
+                    f"in a stream of it"
+                )
             if KEY not in metadata:
                 raise ModelFormatError(f"{file}: no {KEY!r} in the metadata; lstmcore did not write this file")
             specs = _parse_metadata(file, metadata[KEY])
@@ -73,40 +91,45 @@ def check_header(file: str) -> None:
         raise ModelFormatError(f"{file}: truncated: a header of {length} bytes in a file of {size}")
 
 
-def _parse_metadata(file: str, text: str) -> list[tuple[str, type[Layer], dict[str, Any]]]:
-    """(name, class, checked settings) of every layer."""
+def _parse_metadata(file: str, text: str) -> list[Spec]:
+    """Every layer, its settings checked."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{file}: metadata {KEY!r} is not JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        version = data.get("version") if isinstance(data, dict) else None
-        raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads version {VERSION}")
+    version = data.get("version") if isinstance(data, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+        raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads versions 1 to {VERSION}")
     specs = data.get("layers")
     if data.keys() != {"version", "layers"} or not isinstance(specs, list):
         raise ModelFormatError(f"{file}: metadata {KEY!r}: expected a version and a list of layers, got {sorted(data)}")
-    return [_parse_layer(file, n, spec) for n, spec in enumerate(specs)]
+    return [_parse_layer(file, n, spec, version) for n, spec in enumerate(specs)]
 
 
-def _parse_layer(file: str, n: int, spec: Any) -> tuple[str, type[Layer], dict[str, Any]]:
+def _parse_layer(file: str, n: int, spec: Any, version: int) -> Spec:
     what = f"{file}: layer {n}"
-    if not isinstance(spec, dict) or spec.keys() != {"kind", "name", "settings"}:
-        raise ModelFormatError(f"{what}: expected kind, name and settings, got {spec!r:.200}")
-    kind, name, settings = spec["kind"], spec["name"], spec["settings"]
+    keys = {"kind", "name", "settings"} | ({"inputs"} if version > 1 else set())
+    if not isinstance(spec, dict) or spec.keys() != keys:
+        raise ModelFormatError(f"{what}: expected {', '.join(sorted(keys))}, got {spec!r:.200}")
+    kind, name, settings, inputs = spec["kind"], spec["name"], spec["settings"], spec.get("inputs", [])
     if not isinstance(kind, str) or kind not in KINDS:
         raise ModelFormatError(f"{what}: kind {kind!r:.200}; known are {sorted(KINDS)}")
     if not isinstance(name, str) or not name or not isinstance(settings, dict):
         raise ModelFormatError(f"{what}: expected a name and settings, got {name!r:.200} and {settings!r:.200}")
+    if not isinstance(inputs, list) or not all(isinstance(read, str) for read in inputs):
+        raise ModelFormatError(f"{what}, {name!r}: inputs: expected a list of layers' names, got {inputs!r:.200}")
+    cls = KINDS[kind]
+    later = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata.get("since", 1) > version}
     try:
-        return name, KINDS[kind], KINDS[kind].check_settings(settings)
+        return Spec(name, cls, cls.check_settings({**later, **settings}), tuple(inputs))
     except ValueError as error:
         raise ModelFormatError(f"{what}, {name!r}: {error}") from None
 
 
-def _read_layers(file: str, specs: list[tuple[str, type[Layer], dict[str, Any]]], opened: Any) -> list[Layer]:
+def _read_layers(file: str, specs: list[Spec], opened: Any) -> list[Layer]:
     left = set(opened.keys())
     layers = []
-    for name, cls, settings in specs:
+    for name, cls, settings, inputs in specs:
         weights = {}
         for key, shape in cls.weight_shapes(**settings).items():
             full = f"{name}.{key}"
@@ -114,7 +137,7 @@ def _read_layers(file: str, specs: list[tuple[str, type[Layer], dict[str, Any]]]
                 raise ModelFormatError(f"{file}: {full}: missing; expected shape {shape}")
             left.remove(full)
             weights[key] = _read_tensor(file, full, shape, opened)
-        layers.append(_build(file, name, cls, settings, weights))
+        layers.append(_build(file, Spec(name, cls, settings, inputs), weights))
     if left:
         raise ModelFormatError(f"{file}: {sorted(left)[0]}: no layer uses this key ({len(left)} such)")
     try:
@@ -137,8 +160,8 @@ def _read_tensor(file: str, key: str, shape: tuple[int, ...], opened: Any) -> Ar
     return tensor
 
 
-def _build(file: str, name: str, cls: type[Layer], settings: Mapping[str, Any], weights: dict[str, Array]) -> Layer:
+def _build(file: str, spec: Spec, weights: dict[str, Array]) -> Layer:
     try:
-        return cls(name, weights=weights, **settings)
+        return spec.cls(spec.name, weights=weights, inputs=spec.inputs, **spec.settings)
     except ValueError as error:
         raise ModelFormatError(f"{file}: {error}") from None

@@ -11,7 +11,7 @@ cmake --build "$build" > /dev/null
 kernels=$("$build/kernel_bits" --list)
 expected=
 for kernel in $kernels; do
-    for program in kernel_bits poison quiet; do
+    for program in kernel_bits poison quiet scarce; do
         if [ ! -x "$build/$program" ]; then
             continue # this system's linker has no --wrap
         fi

@@ -1,0 +1,234 @@
+"""Models that are more than a chain: branches, both directions, reversed sequences, masks.
+
+The backends run chains. Here such a model is cut into chains, each run by the backend that was asked for, and what
+stands between them: sums and concatenations, reversed sequences, skipped ticks. A bidirectional layer comes apart into
+a layer for each direction. Every element is computed as it would be in a chain, so the bits of a backend stay its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstmcore.backends import Runner
+from lstmcore.backends.graph_streams import GraphSlider
+from lstmcore.backends.streams import Slider, WholeWindows, answer_shape
+from lstmcore.layers import (
+    Add,
+    Array,
+    Concat,
+    Layer,
+    Masking,
+    Mean,
+    Merge,
+    Mul,
+    Recurrent,
+    Reverse,
+    Shape,
+)
+from lstmcore.reference import merged
+from lstmcore.stack import is_chain, sources, unused_name
+
+MERGES: dict[type[Layer], str] = {Concat: "concat", Add: "sum", Mean: "mean", Mul: "mul"}
+KINDS = {merge: kind for kind, merge in MERGES.items()}
+
+#: Makes a Runner of a chain: its layers, the features that come in, what comes out.
+Compiler = Callable[[Sequence[Layer], int, Shape], Runner]
+
+
+def is_graph(layers: Sequence[Layer]) -> bool:
+    """Whether a model needs what is here."""
+    return not is_chain(layers) or any(
+        isinstance(layer, Merge | Reverse | Masking) or getattr(layer, "bidirectional", False) for layer in layers
+    )
+
+
+def lower(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, each with its `inputs` named, and the bidirectional ones taken apart."""
+    out: list[Layer] = []
+    came: list[str] = ["input"]  # the name of what came out of each layer
+    for layer, read in zip(layers, sources(layers), strict=True):
+        inputs = tuple(came[n] for n in read)
+        if isinstance(layer, Recurrent) and layer.bidirectional:
+            out += _both_directions(layer, inputs[0], [*layers, *out])
+        else:
+            out.append(layer.replace(inputs=inputs))
+        came.append(out[-1].name)
+    return out
+
+
+def _both_directions(layer: Recurrent, below: str, taken: list[Layer]) -> list[Layer]:
+    """A bidirectional stack as layers of one direction, reversed sequences and their join, which has its name."""
+    made: list[Layer] = []
+
+    def add(name: str, make: Callable[[str], Layer]) -> str:
+        made.append(make(unused_name(name, [*taken, *made])))
+        return made[-1].name
+
+    for k in range(layer.num_layers):
+        top = k + 1 == layer.num_layers
+        sequences = not top or layer.return_sequences
+        ends = []
+        for suffix in layer.suffixes:
+            name, read = f"{layer.name}_l{k}{suffix}", below
+            if suffix:
+                read = add(f"{name}_in", lambda n, read=read: Reverse(n, inputs=(read,)))  # type: ignore[misc]
+            single = layer.single(k, suffix, name, sequences)
+            read = add(name, lambda n, single=single, read=read: single.replace(name=n, inputs=(read,)))  # type: ignore[misc]
+            if suffix and sequences:
+                read = add(f"{name}_out", lambda n, read=read: Reverse(n, inputs=(read,)))  # type: ignore[misc]
+            ends.append(read)
+        if top:
+            made.append(KINDS[layer.merge](layer.name, inputs=tuple(ends)))
+        else:
+            below = add(f"{layer.name}_l{k}_both", lambda n, ends=ends: Concat(n, inputs=tuple(ends)))  # type: ignore[misc]
+    return made
+
+
+@dataclass
+class Node:
+    """One step of the evaluation: a chain of layers, or a single one that only this file knows."""
+
+    layers: list[Layer]
+    reads: tuple[int, ...]  # 0: the model's input; n + 1: what came out of node n
+    shape: Shape
+    runner: Runner | None = None  # of a chain
+    h: tuple[int, int] = (0, 0)  # its first and last among the states that are given
+    c: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What flows between nodes: an array, and which of its steps count; None: all."""
+
+    array: Array
+    kept: Array | None = None
+
+
+class GraphRunner(Runner):
+    """Runs the nodes one after the other, one window after the other."""
+
+    def __init__(self, layers: Sequence[Layer], features: int, compiler: Compiler, dtype: np.dtype[Any] | None) -> None:
+        self.nodes = cut(lower(layers), features)
+        runners = []
+        for node in self.nodes:
+            if type(node.layers[0]) in (*MERGES, Reverse, Masking):
+                continue
+            first = self._shape(node.reads[0], features)
+            # A vector goes through a chain as a sequence of one step.
+            output = node.shape if len(first) == 2 else ("T", *node.shape)
+            node.runner = compiler([x.replace(inputs=()) for x in node.layers], int(first[-1]), output)
+            node.runner.given = node.layers, output, int(first[-1])
+            if dtype is not None:
+                node.runner.dtype = dtype
+            runners.append(node.runner)
+        self.backend, self.kernel, self.dtype = runners[0].backend, runners[0].kernel, runners[0].dtype
+        _place_states(self.nodes)
+
+    def _shape(self, value: int, features: int) -> Shape:
+        return ("T", features) if value == 0 else self.nodes[value - 1].shape
+
+    def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            return np.stack(
+                [
+                    self._run_window(x, None if h is None else h[n], None if c is None else c[n])
+                    for n, x in enumerate(windows)
+                ]
+            )
+
+    def _run_window(self, x: Array, h: Array | None, c: Array | None) -> Array:
+        values = [Value(x)]
+        for node in self.nodes:
+            values.append(self._run_node(node, [values[n] for n in node.reads], h, c))
+        return values[-1].array
+
+    def _run_node(self, node: Node, given: list[Value], h: Array | None, c: Array | None) -> Value:
+        layer, first = node.layers[0], given[0]
+        if isinstance(layer, Merge):
+            kept = [value.kept for value in given if value.kept is not None]
+            joined = merged([value.array for value in given], MERGES[type(layer)])
+            return Value(joined, np.logical_and.reduce(kept) if kept and joined.ndim == 2 else None)
+        if isinstance(layer, Reverse):
+            return Value(np.ascontiguousarray(first.array[::-1]), None if first.kept is None else first.kept[::-1])
+        if isinstance(layer, Masking):
+            differs = (first.array != first.array.dtype.type(layer.mask_value)).any(axis=1)
+            return Value(first.array, differs if first.kept is None else differs & first.kept)
+        assert node.runner is not None
+        states = [None if s is None else s[np.newaxis, slice(*at)] for s, at in ((h, node.h), (c, node.c))]
+        if first.kept is not None and isinstance(layer, Recurrent):
+            return self._run_masked(node, layer, first, states)
+        sequence = first.array if first.array.ndim == 2 else first.array[np.newaxis]
+        answer = node.runner.run(np.ascontiguousarray(sequence)[np.newaxis], *states)[0]
+        answer = answer if first.array.ndim == 2 else answer[0]
+        return Value(answer, first.kept if len(node.shape) > 1 or node.shape == ("T",) else None)
+
+    def _run_masked(self, node: Node, layer: Recurrent, x: Value, states: list[Array | None]) -> Value:
+        """A recurrent layer over the steps that count; the others repeat what came out before them."""
+        assert node.runner is not None
+        assert x.kept is not None
+        rows = np.ascontiguousarray(x.array[x.kept])
+        shape = (len(x.array), layer.width) if layer.return_sequences else (layer.width,)
+        answer = np.zeros(shape, self.dtype)
+        if len(rows) == 0:
+            if not layer.return_sequences and states[0] is not None:
+                answer[:] = states[0].reshape(layer.states, layer.state_width)[-1]
+            return Value(answer, x.kept if layer.return_sequences else None)
+        found = node.runner.run(rows[np.newaxis], *states)[0]
+        if not layer.return_sequences:
+            return Value(found)
+        number = np.cumsum(x.kept) - 1  # of the step that counts, at or before each one
+        answer[number >= 0] = found[number[number >= 0]]
+        return Value(answer, x.kept)
+
+    def slider(self, window: int | None, streams: int) -> Slider:
+        layers, output, features = self.given
+        answer = answer_shape(output, window)
+        if window is not None:
+            return WholeWindows(self, answer, features, window, streams)
+        for layer in layers:
+            if isinstance(layer, Reverse | Masking) or getattr(layer, "bidirectional", False):
+                raise ValueError(
+                    f"{layer.label}: what it puts out depends on ticks that have not come, or on which ones count: a "
+                    f"model with it cannot carry states from tick to tick; `sliding` and whole windows can"
+                )
+        return GraphSlider(self.nodes, MERGES, answer, features, self.dtype, streams)
+
+
+def cut(layers: Sequence[Layer], features: int) -> list[Node]:
+    """Nodes of lowered layers: as long chains as there are."""
+    from lstmcore.stack import check_layers
+
+    shapes = check_layers(tuple(layers))
+    reads = sources(layers)
+    readers = [sum(inputs.count(n + 1) for inputs in reads) for n in range(len(layers))]
+    masked = any(isinstance(layer, Masking) for layer in layers)
+    nodes: list[Node] = []
+    node_of = {0: 0}  # the value that holds what came out of a layer
+    for n, (layer, inputs) in enumerate(zip(layers, reads, strict=True)):
+        below = layers[n - 1] if n else None
+        follows = below is not None and inputs == (n,) and readers[n - 1] == 1
+        alone = any(
+            isinstance(x, Merge | Reverse | Masking) or (masked and isinstance(x, Recurrent)) for x in (layer, below)
+        )
+        if follows and not alone:
+            nodes[-1].layers.append(layer)
+            nodes[-1].shape = shapes[n + 1]
+        else:
+            nodes.append(Node([layer], tuple(node_of[i] for i in inputs), shapes[n + 1]))
+        node_of[n + 1] = len(nodes)
+    return nodes
+
+
+def _place_states(nodes: Sequence[Node]) -> None:
+    """Where each node's states stand among those of the model, whose order lowering and cutting keep."""
+    h = c = 0
+    for node in nodes:
+        recurrent = [x for x in node.layers if isinstance(x, Recurrent)]
+        more_h = sum(x.states * x.state_width for x in recurrent)
+        more_c = sum(x.states * x.cell_width for x in recurrent)
+        node.h, node.c = (h, h + more_h), (c, c + more_c)
+        h, c = h + more_h, c + more_c

@@ -1,0 +1,74 @@
+"""Streams without an end through models that branch: each chain has a stream of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstmcore.backends.streams import OneByOne, Parts, Slider
+from lstmcore.layers import Array, Layer, Recurrent
+from lstmcore.reference import merged
+
+if TYPE_CHECKING:
+    from lstmcore.backends.graph import Node
+
+
+class GraphSlider(OneByOne):
+    """A tick goes through the nodes in their order."""
+
+    incremental = True
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        merges: Mapping[type[Layer], str],
+        answer: tuple[int, ...],
+        features: int,
+        dtype: np.dtype[Any],
+        streams: int,
+    ) -> None:
+        super().__init__(features, answer, dtype, streams)
+        self.nodes, self.merges = nodes, merges
+        self.sliders: list[Slider | None] = [
+            node.runner.slider(None, streams) if node.runner is not None and _carries(node) else None for node in nodes
+        ]
+
+    def take(self, stream: int, x: Array, y: Array) -> None:
+        values = [x]
+        for node, slider in zip(self.nodes, self.sliders, strict=True):
+            given = [values[n] for n in node.reads]
+            if slider is not None:
+                out = np.empty((1, *slider.y.shape), slider.y.dtype)
+                slider.push(np.array([stream], np.uintp), np.ascontiguousarray(given[0][np.newaxis]), out)
+                values.append(out[0])
+            elif node.runner is not None:
+                values.append(node.runner.run(np.ascontiguousarray(given[0])[np.newaxis, np.newaxis], None, None)[0, 0])
+            else:
+                values.append(merged(given, self.merges[type(node.layers[0])]))
+        self.seen[stream] += 1
+        y[...] = values[-1].reshape(y.shape)
+
+    def reset(self, stream: int) -> None:
+        for slider in self.sliders:
+            if slider is not None:
+                slider.reset(stream)
+        self.seen[stream] = 0
+
+    def get(self, stream: int) -> tuple[Parts, int]:
+        parts: Parts = {}
+        for slider in self.sliders:
+            if slider is not None:
+                parts |= slider.get(stream)[0]
+        return parts, self.seen[stream]
+
+    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        for slider in self.sliders:
+            if slider is not None:
+                slider.set(stream, {name: parts[name] for name in slider.get(stream)[0]}, ticks)
+        self.seen[stream] = ticks
+
+
+def _carries(node: Node) -> bool:
+    return any(isinstance(layer, Recurrent) for layer in node.layers)
