@@ -108,7 +108,8 @@ class Recurrent(Layer):
 
     @classmethod
     def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
-        s = _Settings(settings)
+        usual = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+        s = _Settings(usual | settings)
         rows = len(cls.gates) * s.hidden_size
         state = s.get("proj_size") or s.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
