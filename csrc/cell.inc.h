@@ -13,16 +13,29 @@ INLINE void cell(vec i, vec f, vec g, vec o, vec *c, vec *h) {
     *c = new_c;
 }
 
-/* The new state of M rows x B blocks of units, `acc` being their recurrent product. Rows of h and c are `row` apart. */
-INLINE void cells(const int M, const int B, size_t block, const float *gates, size_t gates_row, const vec *acc,
-                  float *h, float *c, size_t row) {
+/* The tail's new state. What follows a gate in its vector gives states that nobody reads. */
+INLINE void tail_cells(const int TAIL, size_t tail_units, const float *gates, const vec *product, float *h, float *c) {
+    const vec a = vec_add(vec_load(gates), product[0]);
+    const vec b = TAIL == 1 ? a : vec_add(vec_load(gates + VEC_LANES), product[TAIL - 1]);
+    vec c_unit = vec_load(c);
+    vec h_unit;
+    cell(a, vec_from(a, b, tail_units), vec_from(a, b, 2 * tail_units), vec_from(a, b, 3 * tail_units), &c_unit,
+         &h_unit);
+    vec_store(c, c_unit);
+    vec_store(h, h_unit);
+}
+
+/* The new state of M rows x (B blocks of units, and the tail), `acc` being their recurrent product. Rows of h and c are
+ * `row` apart. */
+INLINE void cells(const int M, const int B, const int TAIL, size_t tail_units, size_t block, const float *gates,
+                  size_t gates_row, const vec *acc, float *h, float *c, size_t row) {
     UNROLL
-    for (int m = 0; m < M; m++) {
+    for (int m = 0; m < M; m++, acc += B * 4 + TAIL) {
         UNROLL
         for (int b = 0; b < B; b++) {
             const size_t unit = (block + (size_t)b) * VEC_LANES;
             const float *a = gates + (size_t)m * gates_row + unit * 4;
-            const vec *product = acc + (m * B + b) * 4;
+            const vec *product = acc + b * 4;
             const vec i = vec_add(vec_load(a), product[0]);
             const vec f = vec_add(vec_load(a + VEC_LANES), product[1]);
             const vec g = vec_add(vec_load(a + 2 * VEC_LANES), product[2]);
@@ -33,39 +46,46 @@ INLINE void cells(const int M, const int B, size_t block, const float *gates, si
             vec_store(c + (size_t)m * row + unit, c_unit);
             vec_store(h + (size_t)m * row + unit, h_unit);
         }
+        if (TAIL > 0) {
+            const size_t unit = (block + (size_t)B) * VEC_LANES, at = (size_t)m * row + unit;
+            tail_cells(TAIL, tail_units, gates + (size_t)m * gates_row + unit * 4, acc + B * 4, h + at, c + at);
+        }
     }
 }
 
-/* One step of M rows x B blocks: the recurrent product from zero (with h_zero it is zero), plus what the input
- * contributes, then the cell. */
-INLINE void step_tile(const int M, const int B, const packed *r, size_t block, const float *gates, size_t gates_row,
-                      int h_zero, const float *h_old, float *h_new, float *c, size_t row) {
+/* One step of M rows x (B blocks, and the tail): the recurrent product from zero (with h_zero it is zero), plus what
+ * the input contributes, then the cell. */
+INLINE void step_tile(const int M, const int B, const int TAIL, const packed *r, size_t block, const float *gates,
+                      size_t gates_row, int h_zero, const float *h_old, float *h_new, float *c, size_t row) {
     vec acc[MAX_TILE];
     UNROLL
-    for (int n = 0; n < M * B * 4; n++) {
+    for (int n = 0; n < M * (B * 4 + TAIL); n++) {
         acc[n] = vec_set1(0.0f);
     }
     if (!h_zero) {
-        tile(M, B, 4, r, block, h_old, row, acc);
+        tile(M, B, 4, TAIL, r, block, h_old, row, acc);
     }
-    cells(M, B, block, gates, gates_row, acc, h_new, c, row);
+    cells(M, B, TAIL, r->tail_units, block, gates, gates_row, acc, h_new, c, row);
 }
 
-/* A step takes B blocks at a time. Odd steps go downwards, so that the blocks used last, which the nearest cache still
- * holds, come first. */
-INLINE void run_steps(const int B, const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero,
-                      float *h[2], float *c, float *out, size_t out_row) {
-    const size_t groups = r->blocks / (size_t)B;
+/* A step takes B blocks at a time, and the tail with the last of them. Odd steps go downwards, so that the blocks used
+ * last, which the nearest cache still holds, come first. */
+INLINE void run_steps(const int B, const int TAIL, const packed *r, const float *gates, size_t gates_row, size_t rows,
+                      int from_zero, float *h[2], float *c, float *out, size_t out_row) {
+    const size_t groups = (r->blocks + (size_t)B - 1) / (size_t)B;
     const float *h_old = h[0];
     for (size_t t = 0; t < rows; t++) {
         float *const h_new = out == NULL ? h[1] : out; /* where every h is wanted, the next step reads it there */
         const int h_zero = from_zero && r->finite && t == 0;
         for (size_t n = 0; n < groups; n++) {
-            const size_t group = t & 1 ? groups - 1 - n : n;
-            step_tile(1, B, r, group * (size_t)B, gates, 0, h_zero, h_old, h_new, c, 0);
-        }
-        for (size_t block = groups * (size_t)B; block < r->blocks; block++) {
-            step_tile(1, 1, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+            const size_t block = (t & 1 ? groups - 1 - n : n) * (size_t)B, left = r->blocks - block;
+            if (left < (size_t)B) {
+                step_tile(1, 1, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+            } else if (TAIL > 0 && left == (size_t)B) {
+                step_tile(1, B, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+            } else {
+                step_tile(1, B, 0, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+            }
         }
         gates += gates_row;
         h_old = h_new;
@@ -77,45 +97,68 @@ INLINE void run_steps(const int B, const packed *r, const float *gates, size_t g
         }
     }
     if (out != NULL) {
-        memcpy(h[0], h_old, r->blocks * VEC_LANES * sizeof *out);
+        memcpy(h[0], h_old, (r->blocks + (TAIL > 0)) * VEC_LANES * sizeof *out);
     }
 }
 
 static void lstm(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
                  float *c, float *out, size_t out_row) {
+#define IN_PAIRS(TAIL)   run_steps(2, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
+#define ONE_BY_ONE(TAIL) run_steps(1, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
     if (r->in_pairs) {
-        run_steps(2, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
+        WITH_TAIL(r, IN_PAIRS)
     } else {
-        run_steps(1, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
+        WITH_TAIL(r, ONE_BY_ONE)
+    }
+#undef IN_PAIRS
+#undef ONE_BY_ONE
+}
+
+/* A block's weights, or the tail's, stay in the first-level cache while the rows pass. */
+INLINE void step_rows(const int B, const int TAIL, const packed *r, size_t block, const float *gates, size_t gates_row,
+                      size_t rows, const float *h_old, float *h_new, float *c, size_t row) {
+    size_t m = 0;
+    for (; m + TILE_ROWS <= rows; m += TILE_ROWS) {
+        step_tile(TILE_ROWS, B, TAIL, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
+                  c + m * row, row);
+    }
+    for (; m < rows; m++) {
+        step_tile(1, B, TAIL, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
+                  c + m * row, row);
     }
 }
 
-/* A block's weights stay in the first-level cache while the rows pass. */
 static void step(const packed *r, const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new,
                  float *c, size_t row) {
     for (size_t block = 0; block < r->blocks; block++) {
-        size_t m = 0;
-        for (; m + TILE_ROWS <= rows; m += TILE_ROWS) {
-            step_tile(TILE_ROWS, 1, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
-                      c + m * row, row);
-        }
-        for (; m < rows; m++) {
-            step_tile(1, 1, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
-                      c + m * row, row);
-        }
+        step_rows(1, 0, r, block, gates, gates_row, rows, h_old, h_new, c, row);
     }
+#define TAIL_ONLY(TAIL) step_rows(0, TAIL, r, r->blocks, gates, gates_row, rows, h_old, h_new, c, row);
+    WITH_TAIL(r, TAIL_ONLY)
+#undef TAIL_ONLY
 }
 
-static void finish(size_t blocks, const float *gates, size_t gates_row, const float *products, size_t products_row,
-                   size_t rows, float *h, float *c, size_t row) {
+INLINE void finish_rows(const int TAIL, const packed *r, const float *gates, size_t gates_row, const float *products,
+                        size_t products_row, size_t rows, float *h, float *c, size_t row) {
     for (size_t m = 0; m < rows; m++) {
-        for (size_t block = 0; block < blocks; block++) {
+        for (size_t block = 0; block < r->blocks + (TAIL > 0); block++) {
             vec acc[4];
             UNROLL
             for (int g = 0; g < 4; g++) {
                 acc[g] = vec_load(products + m * products_row + (block * 4 + (size_t)g) * VEC_LANES);
             }
-            cells(1, 1, block, gates + m * gates_row, 0, acc, h + m * row, c + m * row, 0);
+            if (block < r->blocks) {
+                cells(1, 1, 0, 0, block, gates + m * gates_row, 0, acc, h + m * row, c + m * row, 0);
+            } else {
+                cells(1, 0, TAIL, r->tail_units, block, gates + m * gates_row, 0, acc, h + m * row, c + m * row, 0);
+            }
         }
     }
+}
+
+static void finish(const packed *r, const float *gates, size_t gates_row, const float *products, size_t products_row,
+                   size_t rows, float *h, float *c, size_t row) {
+#define FINISH(TAIL) finish_rows(TAIL, r, gates, gates_row, products, products_row, rows, h, c, row);
+    WITH_TAIL(r, FINISH)
+#undef FINISH
 }

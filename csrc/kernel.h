@@ -10,31 +10,35 @@
 #define ROW 16
 
 /* A weight matrix packed for one kernel: gates is 4 (i, f, g, o) for an LSTM's, 1 for a Linear's.
- * Units are cut into blocks of one vector; lanes beyond the last unit hold zeros. */
+ * Units are cut into blocks of one vector. Where an LSTM's last units would leave much of a block empty they are a
+ * tail: their four gates stand one behind the other, without a gap, in fewer than four vectors. Lanes beyond hold
+ * zeros. */
 typedef struct {
     size_t inputs; /* k runs over these */
-    size_t blocks;
+    size_t blocks; /* the tail is not one of them */
     size_t gates;
-    float *weights; /* [block][k][gate][lane] */
-    float *bias;    /* [block][gate][lane] */
-    int in_pairs;   /* a recurrent step takes two blocks at once, else one */
-    int finite;     /* no weight is NaN or infinite, so that zeros times weights sum to zero */
+    size_t tail_units; /* 0: there is no tail */
+    size_t tail;       /* its vectors: 4*tail_units lanes, rounded up */
+    float *weights;    /* [block][k][gate][lane], and behind them [k][tail's vector][lane] */
+    float *bias;  /* [block][gate][lane], and behind them [tail's vector][lane]: what all rows of gates look like */
+    int in_pairs; /* a recurrent step takes two blocks at once, else one */
+    int finite;   /* no weight is NaN or infinite, so that zeros times weights sum to zero */
 } packed;
 
 typedef struct {
     const char *name;
     size_t lanes;
 
-    /* out[row] = bias + in[row]·W, rows of [block][gate][lane]; in may have any row length and alignment. */
+    /* out[row] = bias + in[row]·W, rows laid out as the bias is; in may have any row length and alignment. */
     void (*project)(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row);
 
-    /* R·h of one sequence, (blocks*lanes,) to [block][gate][lane], through the blocks upwards or downwards. */
+    /* R·h of one sequence, laid out as the bias is, through the blocks upwards or downwards. */
     void (*product)(const packed *r, const float *h, int down, float *out);
 
-    /* `rows` LSTM steps. gates (rows, [block][gate][lane]) is what `project` made of the input. State h stands in
-     * h[0], (blocks*lanes,), before and after; the two pointers of h may change places. c (blocks*lanes,) is updated.
-     * Each step's h goes to a row of `out` unless it is NULL. With from_zero the first h is known to be all zeros, and
-     * its product is not computed where it must be zero too. */
+    /* `rows` LSTM steps. gates is what `project` made of the input. State h stands in h[0], (units,) and whatever fills
+     * up the last vector, before and after; the two pointers of h may change places. c, the same, is updated. Each
+     * step's h goes to a row of `out` unless it is NULL. With from_zero the first h is known to be all zeros, and its
+     * product is not computed where it must be zero too. */
     void (*lstm)(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
                  float *c, float *out, size_t out_row);
 
@@ -43,8 +47,8 @@ typedef struct {
     void (*step)(const packed *r, const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new,
                  float *c, size_t row);
 
-    /* The same where the recurrent product, rows of [block][gate][lane], has been formed before. */
-    void (*finish)(size_t blocks, const float *gates, size_t gates_row, const float *products, size_t products_row,
+    /* The same where the recurrent product has been formed before. */
+    void (*finish)(const packed *r, const float *gates, size_t gates_row, const float *products, size_t products_row,
                    size_t rows, float *h, float *c, size_t row);
 
     /* In place over x; n is a multiple of ROW. */

@@ -34,13 +34,27 @@ float *lstmcore_floats_new(size_t n) {
     return memory;
 }
 
-/* (gates*units, inputs) row-major -> [block][k][gate][lane], and (gates*units,) -> [block][gate][lane] */
+/* Units that fill at most half of a block become a tail behind whole blocks: what it saves then is more than taking the
+ * gates apart again costs. */
+static void cut(packed *w, size_t lanes, size_t units) {
+    const size_t rest = units % lanes, tail = (w->gates * rest + lanes - 1) / lanes;
+    w->blocks = units / lanes;
+    if (w->gates == 4 && w->blocks > 0 && tail <= 2) {
+        w->tail_units = rest;
+        w->tail = tail;
+    } else {
+        w->blocks += rest > 0;
+    }
+}
+
+/* (gates*units, inputs) row-major and (gates*units,) -> the layout in kernel.h */
 static int pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,
                 const float *bias) {
-    const size_t blocks = (units + lanes - 1) / lanes;
-    *w = (packed){.inputs = inputs, .blocks = blocks, .gates = gates};
-    w->weights = lstmcore_floats_new(blocks * inputs * gates * lanes);
-    w->bias = lstmcore_floats_new(blocks * gates * lanes);
+    *w = (packed){.inputs = inputs, .gates = gates};
+    cut(w, lanes, units);
+    const size_t vectors = w->blocks * gates + w->tail;
+    w->weights = lstmcore_floats_new(vectors * inputs * lanes);
+    w->bias = lstmcore_floats_new(vectors * lanes);
     if (w->weights == NULL || w->bias == NULL) {
         return LSTMCORE_NO_MEMORY;
     }
@@ -50,12 +64,14 @@ static int pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inpu
     }
     for (size_t g = 0; g < gates; g++) {
         for (size_t u = 0; u < units; u++) {
-            const size_t block = u / lanes, lane = u % lanes;
+            const size_t block = u / lanes, lane = u % lanes, begin = block * gates * lanes;
+            const size_t k_step = (block < w->blocks ? gates : w->tail) * lanes;
+            const size_t at = g * (block < w->blocks ? lanes : w->tail_units) + lane;
             for (size_t k = 0; k < inputs; k++) {
-                w->weights[((block * inputs + k) * gates + g) * lanes + lane] = matrix[(g * units + u) * inputs + k];
+                w->weights[begin * inputs + k * k_step + at] = matrix[(g * units + u) * inputs + k];
             }
             if (bias != NULL) {
-                w->bias[(block * gates + g) * lanes + lane] = bias[g * units + u];
+                w->bias[begin + at] = bias[g * units + u];
             }
         }
     }

@@ -221,7 +221,7 @@ static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const f
         } else {
             gather(s, o, n, streams);
         }
-        k->finish(layer->recurrent.blocks, gates, scratch->gates_row, products, scratch->gates_row, n, out, c, out_row);
+        k->finish(&layer->recurrent, gates, scratch->gates_row, products, scratch->gates_row, n, out, c, out_row);
         if (carry && n > 1) {
             scatter(s, o, n, streams, out);
         }

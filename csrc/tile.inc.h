@@ -1,7 +1,9 @@
-/* The tile: M rows x B blocks of units x G gates of accumulators in registers, written once over `vec`.
+/* The tile: M rows x (B blocks of units x G gates, and TAIL vectors) of accumulators in registers, written once over
+ * `vec`.
  *
  *     acc[m][b][g] = start + sum over k of in[m][k] * weights[block + b][k][g][lane]
  *
+ * and behind these, where the blocks are the last ones (or none, block being their number), the tail's sums.
  * Every sum is formed in the order of k with one fused multiply-add per term, so its bits depend neither on M and B
  * nor on the number of lanes. Letters: k inputs, m rows, b blocks, g gates.
  */
@@ -13,13 +15,15 @@
 
 enum { MAX_TILE = 16 };
 
-INLINE void tile(const int M, const int B, const int G, const packed *w, size_t block, const float *in, size_t in_row,
-                 vec acc[MAX_TILE]) {
+INLINE void tile(const int M, const int B, const int G, const int TAIL, const packed *w, size_t block, const float *in,
+                 size_t in_row, vec acc[MAX_TILE]) {
+    const int N = B * G + TAIL;
     const size_t k_step = (size_t)G * VEC_LANES;
     const size_t block_step = w->inputs * k_step;
     const float *weights = w->weights + block * block_step;
+    const float *tail = weights + (size_t)B * block_step;
     const size_t inputs = w->inputs;
-    for (size_t k = 0; k < inputs; k++, weights += k_step) {
+    for (size_t k = 0; k < inputs; k++, weights += k_step, tail += TAIL * VEC_LANES) {
         vec x[MAX_TILE];
         UNROLL
         for (int m = 0; m < M; m++) {
@@ -32,63 +36,87 @@ INLINE void tile(const int M, const int B, const int G, const packed *w, size_t 
                 const vec value = vec_load(weights + (size_t)b * block_step + (size_t)g * VEC_LANES);
                 UNROLL
                 for (int m = 0; m < M; m++) {
-                    acc[(m * B + b) * G + g] = vec_fma(x[m], value, acc[(m * B + b) * G + g]);
+                    acc[m * N + b * G + g] = vec_fma(x[m], value, acc[m * N + b * G + g]);
                 }
+            }
+        }
+        UNROLL
+        for (int n = 0; n < TAIL; n++) {
+            const vec value = vec_load(tail + (size_t)n * VEC_LANES);
+            UNROLL
+            for (int m = 0; m < M; m++) {
+                acc[m * N + B * G + n] = vec_fma(x[m], value, acc[m * N + B * G + n]);
             }
         }
     }
 }
 
-/* A tile that starts at the bias and is stored as rows of [block][gate][lane]. */
-INLINE void project_tile(const int M, const int B, const int G, const packed *w, size_t block, const float *in,
-                         size_t in_row, float *out, size_t out_row) {
+/* A tile that starts at the bias and is stored as rows that are laid out like it. */
+INLINE void project_tile(const int M, const int B, const int G, const int TAIL, const packed *w, size_t block,
+                         const float *in, size_t in_row, float *out, size_t out_row) {
+    const int N = B * G + TAIL;
+    const size_t begin = block * (size_t)G * VEC_LANES;
     vec acc[MAX_TILE];
     UNROLL
     for (int m = 0; m < M; m++) {
         UNROLL
-        for (int n = 0; n < B * G; n++) {
-            acc[m * B * G + n] = vec_load(w->bias + (block * (size_t)G + (size_t)n) * VEC_LANES);
+        for (int n = 0; n < N; n++) {
+            acc[m * N + n] = vec_load(w->bias + begin + (size_t)n * VEC_LANES);
         }
     }
-    tile(M, B, G, w, block, in, in_row, acc);
+    tile(M, B, G, TAIL, w, block, in, in_row, acc);
     UNROLL
     for (int m = 0; m < M; m++) {
         UNROLL
-        for (int n = 0; n < B * G; n++) {
-            vec_store(out + (size_t)m * out_row + (block * (size_t)G + (size_t)n) * VEC_LANES, acc[m * B * G + n]);
+        for (int n = 0; n < N; n++) {
+            vec_store(out + (size_t)m * out_row + begin + (size_t)n * VEC_LANES, acc[m * N + n]);
         }
     }
 }
 
 /* All rows of B blocks: the blocks' weights stay in the first-level cache while the rows pass. */
-INLINE void project_blocks(const int B, const int G, const packed *w, size_t block, const float *in, size_t in_row,
-                           size_t rows, float *out, size_t out_row) {
+INLINE void project_blocks(const int B, const int G, const int TAIL, const packed *w, size_t block, const float *in,
+                           size_t in_row, size_t rows, float *out, size_t out_row) {
     size_t m = 0;
     for (; m + TILE_ROWS <= rows; m += TILE_ROWS) {
-        project_tile(TILE_ROWS, B, G, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
+        project_tile(TILE_ROWS, B, G, TAIL, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
     }
     for (; m < rows; m++) {
-        project_tile(1, B, G, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
+        project_tile(1, B, G, TAIL, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
     }
 }
+
+/* Calls its argument with the tail's vectors as a constant. */
+#define WITH_TAIL(w, call)                   \
+    switch (VEC_LANES > 1 ? (w)->tail : 0) { \
+    case 0:                                  \
+        call(0) break;                       \
+    case 1:                                  \
+        call(1) break;                       \
+    default:                                 \
+        call(2) break;                       \
+    }
 
 static void project(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row) {
     size_t block = 0;
     if (w->gates == 4) {
         for (; block < w->blocks; block++) {
-            project_blocks(1, 4, w, block, in, in_row, rows, out, out_row);
+            project_blocks(1, 4, 0, w, block, in, in_row, rows, out, out_row);
         }
+#define TAIL_ONLY(TAIL) project_blocks(0, 4, TAIL, w, block, in, in_row, rows, out, out_row);
+        WITH_TAIL(w, TAIL_ONLY)
+#undef TAIL_ONLY
         return;
     }
     /* One gate fills few accumulators, so several blocks go at once. */
     for (; block + 4 <= w->blocks; block += 4) {
-        project_blocks(4, 1, w, block, in, in_row, rows, out, out_row);
+        project_blocks(4, 1, 0, w, block, in, in_row, rows, out, out_row);
     }
     for (; block + 2 <= w->blocks; block += 2) {
-        project_blocks(2, 1, w, block, in, in_row, rows, out, out_row);
+        project_blocks(2, 1, 0, w, block, in, in_row, rows, out, out_row);
     }
     for (; block < w->blocks; block++) {
-        project_blocks(1, 1, w, block, in, in_row, rows, out, out_row);
+        project_blocks(1, 1, 0, w, block, in, in_row, rows, out, out_row);
     }
 }
 
@@ -96,7 +124,14 @@ static void project(const packed *w, const float *in, size_t in_row, size_t rows
  * that the nearest cache still holds. */
 static void product(const packed *r, const float *h, int down, float *out) {
     for (size_t n = 0; n < r->blocks; n++) {
-        project_tile(1, 1, 4, r, down ? r->blocks - 1 - n : n, h, 0, out, 0);
+        const size_t block = down ? r->blocks - 1 - n : n;
+        if (block + 1 < r->blocks) {
+            project_tile(1, 1, 4, 0, r, block, h, 0, out, 0);
+        } else {
+#define LAST(TAIL) project_tile(1, 1, 4, TAIL, r, block, h, 0, out, 0);
+            WITH_TAIL(r, LAST)
+#undef LAST
+        }
     }
 }
 

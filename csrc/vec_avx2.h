@@ -49,3 +49,8 @@ static inline vec vec_copysign(vec a, vec b) {
 static inline vec vec_shift_exponent(vec a) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
 }
+static inline vec vec_from(vec a, vec b, size_t n) {
+    const __m256i lanes = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int)n));
+    const vec in_b = _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28)); /* the sign, from 8 on */
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, lanes), _mm256_permutevar8x32_ps(b, lanes), in_b);
+}

@@ -49,3 +49,8 @@ static inline vec vec_copysign(vec a, vec b) {
 static inline vec vec_shift_exponent(vec a) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23));
 }
+static inline vec vec_from(vec a, vec b, size_t n) {
+    static const uint8_t bytes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const uint8x16x2_t both = {{vreinterpretq_u8_f32(a), vreinterpretq_u8_f32(b)}};
+    return vreinterpretq_f32_u8(vqtbl2q_u8(both, vaddq_u8(vld1q_u8(bytes), vdupq_n_u8((uint8_t)(4 * n)))));
+}

@@ -62,3 +62,8 @@ static inline vec vec_shift_exponent(vec a) {
     memcpy(&a, &bits, sizeof a);
     return a;
 }
+/* The lanes from n on of a and b, one behind the other: n at most 3/2 of a vector, and lanes beyond b hold anything. No
+ * vector of one lane is parted. */
+static inline vec vec_from(vec a, vec b, size_t n) {
+    return n == 0 ? a : b;
+}

@@ -93,8 +93,9 @@ static uint64_t hash(uint64_t h, const float *x, size_t n) {
     return h;
 }
 
-/* Sizes below, at and above every tile: 1, 4, 8 and 16 lanes, 1, 2 and 4 rows and blocks. */
-static const size_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 100, 127, 128, 130};
+/* Sizes below, at and above every tile: 1, 4, 8 and 16 lanes, 1, 2 and 4 rows and blocks, tails of 1 and 2 vectors. */
+static const size_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12, 13, 15,  16,  17,  23, 24,
+                               25, 31, 32, 33, 40, 47, 48, 56, 63, 64, 65, 72, 100, 127, 128, 130};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 static void one_model(const char *kernel, size_t seed) {

@@ -19,11 +19,24 @@ static float *guarded_copy(const float *from, size_t n) {
 
 static size_t padding; /* floats */
 
-/* All of an array [block][...][lane] but the lanes of its first `units` units; `group` floats make a block. */
-static void poison_array(float *array, size_t group, size_t lanes, size_t units) {
+/* The unit whose number stands at `at`, beyond all units where there is none: in [block][input][gate][lane], and behind
+ * that in [input][tail's vector][lane]. */
+static size_t unit_at(const packed *w, size_t inputs, size_t lanes, size_t at) {
+    const size_t block = inputs * w->gates * lanes, row = w->tail * lanes;
+    if (at < w->blocks * block) {
+        return at / block * lanes + at % lanes;
+    }
+    if (row == 0 || (at - w->blocks * block) % row >= w->gates * w->tail_units) {
+        return SIZE_MAX;
+    }
+    return w->blocks * lanes + (at - w->blocks * block) % row % w->tail_units;
+}
+
+/* All of an array but the numbers of its first `units` units. */
+static void poison_array(float *array, const packed *w, size_t inputs, size_t lanes, size_t units) {
     const size_t n = guarded_size(array) / sizeof *array;
     for (size_t k = 0; k < n; k++) {
-        if (k / group * lanes + k % lanes >= units) {
+        if (unit_at(w, inputs, lanes, k) >= units) {
             memset(&array[k], POISON, sizeof *array);
             padding++;
         }
@@ -31,8 +44,8 @@ static void poison_array(float *array, size_t group, size_t lanes, size_t units)
 }
 
 static void poison_packed(const packed *w, size_t lanes, size_t units) {
-    poison_array(w->weights, w->inputs * w->gates * lanes, lanes, units);
-    poison_array(w->bias, w->gates * lanes, lanes, units);
+    poison_array(w->weights, w, w->inputs, lanes, units);
+    poison_array(w->bias, w, 1, lanes, units);
 }
 
 static void poison_model(const lstmcore_model *model) {
@@ -45,8 +58,9 @@ static void poison_model(const lstmcore_model *model) {
         } else if (o->kind == OP_LINEAR) {
             poison_packed(&o->weights, lanes, units);
         } else if (o->kind == OP_AFFINE) {
-            poison_array(o->weights.weights, 1, 1, units);
-            poison_array(o->weights.bias, 1, 1, units);
+            const packed plain = {.blocks = o->out, .gates = 1};
+            poison_array(o->weights.weights, &plain, 1, 1, units);
+            poison_array(o->weights.bias, &plain, 1, 1, units);
         }
     }
 }
