@@ -18,6 +18,7 @@ from results import read
 ROOT = Path(__file__).parents[1]
 PLOT = Path("docs") / "_static" / "benchmarks.svg"
 OURS = "lstmcore"
+BOUNDS = ("turning_us", "fma_us", "lockstep_us")  # of ceiling.json
 
 Facts = dict[str, Any]
 Row = dict[str, Any]
@@ -207,13 +208,26 @@ def predict_windows(facts: Facts) -> list[str]:
 
 
 def ceiling(facts: Facts) -> list[str]:
-    """The AVX-512 kernel beside its two floors."""
+    """The AVX-512 kernel beside what bounds it, and where ONNX Runtime's time would stand to each of those.
+
+    The ratio to a bound is the ratio that was measured, times what the call takes beside what it would take if the
+    bound and Python's edge were all: both are of one run each, so the machine's speed is in neither.
+    """
     result = next(k for k in facts["kernels"] if k["kernel"] == "avx512")
-    rows = [
-        [shape["name"], *(f"{shape[key]:.1f}" for key in ("stream_us", "fma_us", "run_p50_us"))]
-        for shape in result["shapes"]
-    ]
-    return table(["shape", ">load weights µs", ">multiply-adds µs", ">`lstmcore_run` p50 µs"], rows)
+    measured, edges = read(SHAPES), read(["edge"]).get("edge", {"rows": []})["rows"]
+    python = next((row["edge"] for row in edges), 0.0)
+    rows = []
+    for name, shape in zip(SHAPES, result["shapes"], strict=False):
+        best = next((row for row in peers(measured[name]["rows"], "best") if row["label"] == "ONNX Runtime"), None)
+        run = shape["run_p50_us"] + python
+        would = [best and best["ratio"] * run / (shape[key] + python) for key in BOUNDS]
+        times = [f"{shape[key]:.1f}" for key in (*BOUNDS, "run_p50_us")]
+        rows.append([shape["name"], *times, ratio(best and best["ratio"]), *map(ratio, would)])
+    columns = [
+        "shape", ">turning round µs", ">multiply-adds µs", ">share of 256 µs", ">`lstmcore_run` p50 µs",
+        ">× of ONNX Runtime", ">if loads were all", ">if multiply-adds", ">if lockstep",
+    ]  # fmt: skip
+    return table(columns, rows)
 
 
 def weights(facts: Facts) -> list[str]:

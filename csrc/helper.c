@@ -119,7 +119,7 @@ void lstmcore_sliding_settle(lstmcore_sliding *s) {
 }
 
 int lstmcore_sliding_behind(const lstmcore_sliding *s) {
-    return s->helper != NULL ? atomic_load(&s->helper->turn) != IDLE : s->rings[0].pending;
+    return s->helper != NULL ? atomic_load(&s->helper->turn) != IDLE : s->window != 0 && s->rings[0].pending;
 }
 
 /* The mutex is taken so that the helper is either before its look at `turn` or asleep. */

@@ -137,8 +137,11 @@ int lstmcore_sliding_push_bound(lstmcore_sliding *sliding);
  * push does so first where nobody else has. */
 int lstmcore_sliding_catch_up(lstmcore_sliding *sliding);
 
-/* 1 where a push into stream 0 would first have to catch up, or to wait for the helper that does; else 0. */
+/* For callers who let others run while a push catches up. 1 where a push into stream 0 would first let its windows in
+ * flight take a step, or wait for the helper that does, else 0; and the same as catching up, but in haste: what the next
+ * push reads is not brought to the nearest cache. */
 int lstmcore_sliding_behind(const lstmcore_sliding *sliding);
+int lstmcore_sliding_hurry(lstmcore_sliding *sliding);
 
 /* A thread that catches up after every push, until it is stopped or the sliding is freed. With `spins` it waits busily,
  * else it sleeps, and to wake it is a system call in every push. `cpu` is where it must run, -1 anywhere. The child of

@@ -286,7 +286,7 @@ int lstmcore_sliding_push_bound(lstmcore_sliding *s) {
     return s == NULL ? LSTMCORE_BAD_ARGUMENT : lstmcore_sliding_push(s, 1, &only, s->bound_x, s->bound_y);
 }
 
-int lstmcore_sliding_catch_up(lstmcore_sliding *s) {
+static int catch_up(lstmcore_sliding *s, int rehearse) {
     fp_mode callers;
     if (s == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
@@ -295,9 +295,18 @@ int lstmcore_sliding_catch_up(lstmcore_sliding *s) {
         return LSTMCORE_BUSY;
     }
     lstmcore_sliding_take_steps(s);
-    /* An answer that nobody wants, so that the next push finds what it reads in the nearest cache. */
-    const size_t any = 0;
-    answer(s, 1, &any, s->rehearsal, s->rehearsal + s->model->input_size, 0);
+    if (rehearse) { /* an answer that nobody wants, so that the next push finds what it reads in the nearest cache */
+        const size_t any = 0;
+        answer(s, 1, &any, s->rehearsal, s->rehearsal + s->model->input_size, 0);
+    }
     lstmcore_sliding_leave(s, callers);
     return LSTMCORE_OK;
+}
+
+int lstmcore_sliding_catch_up(lstmcore_sliding *s) {
+    return catch_up(s, 1);
+}
+
+int lstmcore_sliding_hurry(lstmcore_sliding *s) {
+    return catch_up(s, 0);
 }

@@ -23,8 +23,8 @@ class Recurrent(Layer):
     the sequence is what a `Last` layer behind `return_sequences` takes.
 
     `activations` names the functions of the gates, of the candidate and, in an LSTM, of the cell: see `activations.py`.
-    `clip`, unless it is 0, cuts what goes into each of them to [-clip, clip]. With `learned_state` a sequence begins
-    with the states h_0 and c_0 that stand among the weights.
+    `clip`, unless it is 0, cuts what goes into the gates and the candidate to [-clip, clip]. With `learned_state` a
+    sequence begins with the states h_0 and c_0 that stand among the weights.
     """
 
     input_size: int
@@ -79,7 +79,7 @@ class Recurrent(Layer):
         """Nothing but what `torch.nn` has of this layer: the usual activations, and no other variation."""
         return all(
             getattr(self, f.name) == f.default for f in dataclasses.fields(self) if f.metadata.get("variation", False)
-        ) and (self.activations == self.usual and self.clip == 0)
+        ) and (self.activations == self.usual and self.clip == 0 and not self.learned_state)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -220,4 +220,4 @@ class RNN(Recurrent):
 
     @property
     def plain(self) -> bool:
-        return self.activations in ("tanh", "relu") and self.clip == 0
+        return self.activations in ("tanh", "relu") and self.clip == 0 and not self.learned_state

@@ -7,7 +7,8 @@ Sources
 - H. Sak, A. Senior, F. Beaufays, "Long Short-Term Memory Based Recurrent Neural Network Architectures", 2014:
   the projection of h.
 - J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016, equations 20 to 22: the layer-normalised LSTM.
-- ONNX's LSTM operator, for `clip` and for functions in the place of sigmoid and tanh.
+- ONNX's LSTM operator, for functions in the place of sigmoid and tanh and for `clip`, which ONNX Runtime and OpenVINO
+  apply to what goes into the gates and the candidate, not to the cell.
 """
 
 from __future__ import annotations
@@ -60,5 +61,5 @@ def lstm_variation_step(x: Array, h: Array, c: Array, v: Variation) -> tuple[Arr
     c = f * c + i * g
     o = v.gate(cut(a_o + p_o * c))  # the output gate's peephole sees the new cell state
     shown = c if v.norms is None else layer_norm(c, v.norms[2], v.norms[3], v.eps)
-    h = o * v.output(cut(shown))
+    h = o * v.output(shown)
     return (h if v.weight_hr is None else v.weight_hr @ h), c

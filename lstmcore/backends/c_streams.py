@@ -12,7 +12,7 @@ from lstmcore.backends.c_binding import BAD_ARGUMENT, Bound, address, check, ffi
 from lstmcore.backends.streams import Parts, Slider, state_parts
 from lstmcore.layers import Array, Layer
 
-PUSH_BOUND, BEHIND, CATCH_UP = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "catch_up"))
+PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "hurry"))
 MAX_INT = (1 << 31) - 1  # of C's int
 
 
@@ -51,7 +51,7 @@ class CSlider(Slider):
         return Bound(
             PUSH_BOUND, address(self._handle), self.x, self.y,
             slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, self._handle,
-            behind=BEHIND, catch_up=CATCH_UP, finite=finite,
+            behind=BEHIND, catch_up=HURRY, finite=finite,
         )  # fmt: skip
 
     def catch_up(self) -> None:

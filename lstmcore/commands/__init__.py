@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from pathlib import Path
+from typing import Any
 
+import lstmcore
 from lstmcore.backends import NAMES
+from lstmcore.errors import ModelFormatError
+
+MODEL = "a model file: .safetensors, .keras, .h5, .onnx, or .pt/.pth with --layers"
+
+
+def add_model(parser: argparse.ArgumentParser, metavar: str = "MODEL") -> None:
+    """A model file, and `--layers`."""
+    parser.add_argument("model", metavar=metavar, help=MODEL)
+    parser.add_argument(
+        "--layers", metavar="FILE", help="JSON: the layers of a state_dict (.pt, .pth), as lstmcore.load takes them"
+    )
+
+
+def load(options: argparse.Namespace, *, backend: str = "auto", kernel: str | None = None) -> lstmcore.Model:
+    """The model that `add_model`'s arguments name."""
+    return lstmcore.load(options.model, layers=_layers(options.layers), backend=backend, kernel=kernel)
+
+
+def _layers(path: str | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{path}: expected a list of layers in JSON: {error}") from None
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ SUSPECT = 1e-4  # a row further than this from the reference does other work tha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
-    parser.add_argument("model", help="a .safetensors model file")
+    commands.add_model(parser)
     parser.add_argument("--window", type=commands.positive, metavar="T", help="ticks in a window (default 50)")
     parser.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long to measure (20)")
     parser.add_argument(
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     if options.json not in (None, "-"):
         commands.check_new(options.json, options.force)
-    model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
+    model = commands.load(options, backend=options.backend, kernel=options.kernel)
     steps = steps_of(model, options.window)
     names = [] if options.peers == "none" else options.peers.split(",") if options.peers else peers.installed()
     contenders = own(model, everything=options.backend == "auto" and options.kernel is None)

@@ -1,4 +1,7 @@
-"""Write a model as another file: .safetensors or .onnx. The result is read back and checked."""
+"""Write a model as another file: .safetensors or .onnx. The result is read back and checked.
+
+A model of another framework becomes one of lstmcore's own, which loads without that framework's packages.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ONNX_LIMIT = 1e-4  # what ONNX Runtime's float32 may be off before the file is t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
-    parser.add_argument("model", metavar="IN", help="a .safetensors model file")
+    commands.add_model(parser, "IN")
     parser.add_argument("out", metavar="OUT", help="a file that ends in .safetensors or .onnx")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="round or widen the weights")
     parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")
@@ -31,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if suffix == ".onnx" and options.dtype == "float64":
         raise ValueError(f"{options.out}: ONNX files are written in float32")
     commands.check_new(options.out, options.force)
-    model = lstmcore.load(options.model, backend="numpy")
+    model = commands.load(options, backend="numpy")
     if options.dtype:
         model = model.astype(options.dtype)
     checked = WRITERS[suffix](model, options.out)

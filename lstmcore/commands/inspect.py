@@ -10,19 +10,20 @@ import numpy as np
 
 import lstmcore
 from lstmcore import commands, terminal
+from lstmcore.backends.graph import cut, is_graph, lower
 from lstmcore.folding import fold
 from lstmcore.layers import Array, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
-    parser.add_argument("model", help="a .safetensors model file")
+    commands.add_model(parser)
     commands.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
-    model = lstmcore.load(options.model, backend="numpy")
+    model = commands.load(options, backend="numpy")
     facts = describe(model) | {"file": options.model, "bytes": os.path.getsize(options.model)}
     if options.json:
         terminal.write_json(facts)
@@ -74,12 +75,18 @@ def describe(model: lstmcore.Model) -> dict[str, Any]:
 
 
 def _compiled(model: lstmcore.Model) -> list[dict[str, str]]:
-    """Each layer as it comes out of folding: kept, changed or gone."""
-    left = {layer.name: layer for layer in fold(model.layers)}
+    """Each layer as it comes out of folding: kept, changed or gone. A model that is no chain is folded in its parts."""
+    if is_graph(model.layers):
+        parts = [node.layers for node in cut(lower(model.layers), model.input_size)]
+        left = {layer.name: layer for part in parts for layer in (fold(part) if len(part) > 1 else part)}
+    else:
+        left = {layer.name: layer for layer in fold(model.layers)}
     rows = []
     for layer in model.layers:
         folded = left.get(layer.name)
-        if folded is None:
+        if folded is None and getattr(layer, "bidirectional", False):
+            change = "a layer for each direction"
+        elif folded is None:
             change = "gone: folded into its neighbour" if layer.weights else "gone: the identity at inference"
         elif folded == layer:
             change = "as it is"

@@ -27,7 +27,7 @@ BATCH = 1 << 20  # numbers that one call is given: a few megabytes, whatever the
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
-    parser.add_argument("model", help="a .safetensors model file")
+    commands.add_model(parser)
     parser.add_argument("data", help="a .csv (with a header row), .parquet or .npy file, oldest row first")
     parser.add_argument("--window", type=commands.positive, metavar="T", help="answer every window of T rows")
     parser.add_argument("--columns", help="the columns to use, in order, with commas between")
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         if Path(options.out).suffix.lower() not in (".csv", ".npy"):
             raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
         commands.check_new(options.out, options.force)
-    model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
+    model = commands.load(options, backend=options.backend, kernel=options.kernel)
     series, notes = data_files.read(options.data, options.columns.split(",") if options.columns else None)
     for text in notes:
         terminal.note(text)

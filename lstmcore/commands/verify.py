@@ -1,7 +1,7 @@
 """Show the largest difference between a model's answers and another's, on random windows and on given ones.
 
 OTHER is one of
-  a model file              .safetensors, or .onnx (run by ONNX Runtime)
+  a model file              .safetensors, .keras or .h5, or .onnx (run by ONNX Runtime)
   a backend of this model   numpy, numba, c, or c:KERNEL such as c:avx2
   a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module, or
                             a class or function without arguments that makes one. It is put in eval mode.
@@ -28,6 +28,7 @@ import lstmcore
 from lstmcore import commands, data, terminal
 from lstmcore.backends import NAMES
 from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+from lstmcore.formats import READERS
 from lstmcore.inputs import as_numbers
 from lstmcore.layers import Array, Scaler
 
@@ -37,7 +38,7 @@ COUNT = 32  # random windows of each scale
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
-    parser.add_argument("model", help="a .safetensors model file")
+    commands.add_model(parser)
     parser.add_argument("--against", required=True, metavar="OTHER", help="see above")
     parser.add_argument("--checkpoint", metavar="FILE", help="a state_dict to load into the torch module")
     parser.add_argument("--time-first", action="store_true", help="the torch module takes (T, N, F)")
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     if not options.tolerance >= 0:
         raise ValueError(f"tolerance: expected a number of at least 0, got {options.tolerance}")
-    model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
+    model = commands.load(options, backend=options.backend, kernel=options.kernel)
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         other, what, fixed = _other(model, options)
     if fixed and options.window not in (None, fixed):
@@ -136,7 +137,7 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable
         raise ValueError(f"checkpoint: only for a torch module such as file.py:Class, and --against is {spec!r}")
     if backend in NAMES:
         return model.with_backend(backend, kernel or None), f"the backend {spec}", None
-    if suffix == ".safetensors":
+    if suffix in READERS and suffix not in (".onnx", ".pt", ".pth"):
         loaded = lstmcore.load(spec, backend=options.backend, kernel=options.kernel)
         return loaded, spec, loaded.steps
     if suffix == ".onnx":
