@@ -140,39 +140,12 @@ static inline vec gelu_of(vec x) {
     return vec_mul(vec_mul(vec_set1(0.5f), x), sum);
 }
 
-/* x/2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) * (x + 0.044715 x^3) */
+/* x/2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) * (x + 0.044715 x^3). Below -16 it is as good as zero, and x is
+ * kept from outgrowing the sum, which ends at e^87; the last summand is -0, or NaN for -inf, as the equation has it. */
 static inline vec gelu_tanh_of(vec x) {
-    const vec cubic = vec_fma(vec_mul(vec_set1(0.044715f), vec_mul(x, x)), x, x);
-    return vec_div(x, one_plus_exp_minus(vec_mul(vec_set1(0x1.988454p+0f), cubic)));
+    const vec low = vec_set1(-16.0f), near = vec_max(low, x);
+    const vec cubic = vec_fma(vec_mul(vec_set1(0.044715f), vec_mul(near, near)), near, near);
+    const vec value = vec_div(near, one_plus_exp_minus(vec_mul(vec_set1(0x1.988454p+0f), cubic)));
+    const vec beyond = vec_min(vec_set1(-0.0f), vec_sub(x, low));
+    return vec_add(value, vec_mul(beyond, vec_set1(0.0f)));
 }
-
-#define EACH(expression)                        \
-    for (size_t k = 0; k < n; k += VEC_LANES) { \
-        const vec v = vec_load(x + k);          \
-        vec_store(x + k, (expression));         \
-    }
-
-static void activate(lstmcore_activation kind, float alpha, float *x, size_t n) {
-    switch (kind) {
-    case LSTMCORE_RELU:
-        EACH(relu_of(v)) break;
-    case LSTMCORE_LEAKY_RELU:
-        EACH(leaky_relu_of(v, alpha)) break;
-    case LSTMCORE_ELU:
-        EACH(elu_of(v, alpha)) break;
-    case LSTMCORE_GELU:
-        EACH(gelu_of(v)) break;
-    case LSTMCORE_GELU_TANH:
-        EACH(gelu_tanh_of(v)) break;
-    case LSTMCORE_TANH:
-        EACH(tanh_of(v)) break;
-    case LSTMCORE_SIGMOID:
-        EACH(sigmoid_of(v)) break;
-    }
-}
-
-static void exponential(float shift, float *x, size_t n) {
-    EACH(exp_of(vec_sub(v, vec_set1(shift))))
-}
-
-#undef EACH

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "norm.h"
 #include "session.h"
 
 /* `in` in memory that a layer may work on in place, rows padded. */
@@ -35,7 +36,7 @@ int lstmcore_apply(lstmcore_session *s, size_t n, stream *in, int last) {
     const op *o = &s->model->ops[n];
     const kernel *k = s->model->kernel;
     switch (o->kind) {
-    case OP_LSTM:
+    case OP_RECURRENT:
         break; /* the callers' own */
     case OP_LINEAR: {
         float *out = other_rows(s, in);
@@ -53,7 +54,8 @@ int lstmcore_apply(lstmcore_session *s, size_t n, stream *in, int last) {
     case OP_ACTIVATION: {
         float *x = own_rows(s, in);
         for (size_t m = 0; m < in->rows; m++) {
-            k->activate(o->activation, o->alpha, x + m * in->row, round_up(in->width, ROW));
+            const lstmcore_function f = o->activation;
+            k->activate(f.kind, f.alpha, f.beta, x + m * in->row, round_up(in->width, ROW));
         }
         return 1;
     }
@@ -64,6 +66,16 @@ int lstmcore_apply(lstmcore_session *s, size_t n, stream *in, int last) {
         }
         return 1;
     }
+    case OP_LAYER_NORM: {
+        float *x = own_rows(s, in);
+        for (size_t m = 0; m < in->rows; m++) {
+            lstmcore_normalize(x + m * in->row, 1, in->width, in->width, o->weights.weights, o->weights.bias, o->eps);
+        }
+        return 1;
+    }
+    case OP_LAST:
+        *in = (stream){in->at + (in->rows - 1) * in->row, in->row, 1, in->width, in->own};
+        return last;
     case OP_FLATTEN:
         for (size_t m = 0; m < in->rows; m++, s->flat_used += o->in) {
             memcpy(s->flat + s->flat_used, in->at + m * in->row, o->in * sizeof *s->flat);

@@ -1,4 +1,5 @@
-/* The LSTM step, written once over `vec`: reference.py's lstm_step. */
+/* A recurrent step, written once over `vec`, and the cell of the LSTM: reference.py's lstm_step. KIND, like M and B, is
+ * a constant wherever it stands. */
 
 /* c' = sigmoid(f)*c + sigmoid(i)*tanh(g), h' = sigmoid(o)*tanh(c'), with three divisions instead of five:
  * sigmoid(f)*c = c / (1 + e^-f), and sigmoid(i)*tanh(g) = e / ((1 + e^-i) * (e + 2)) with e = e^2g - 1. */
@@ -25,17 +26,29 @@ INLINE void tail_cells(const int TAIL, size_t tail_units, const float *gates, co
     vec_store(h, h_unit);
 }
 
-/* The new state of M rows x (B blocks of units, and the tail), `acc` being their recurrent product. Rows of h and c are
- * `row` apart. */
-INLINE void cells(const int M, const int B, const int TAIL, size_t tail_units, size_t block, const float *gates,
-                  size_t gates_row, const vec *acc, float *h, float *c, size_t row) {
+/* Where a row's c stands; cells without c have no rows of it. */
+INLINE float *c_at(const cell_kind KIND, float *c, size_t at) {
+    return KIND == CELL_LSTM ? c + at : c;
+}
+
+/* The new state of M rows x (B blocks of units, and an LSTM's tail), `acc` being their recurrent product. Rows of h and
+ * c are `row` apart. */
+INLINE void cells(const cell_kind KIND, const int M, const int B, const int TAIL, size_t tail_units, size_t block,
+                  const float *gates, size_t gates_row, const vec *acc, const float *h_old, float *h, float *c,
+                  size_t row) {
+    const int G = gates_of(KIND);
     UNROLL
-    for (int m = 0; m < M; m++, acc += B * 4 + TAIL) {
+    for (int m = 0; m < M; m++, acc += B * G + TAIL) {
         UNROLL
         for (int b = 0; b < B; b++) {
             const size_t unit = (block + (size_t)b) * VEC_LANES;
-            const float *a = gates + (size_t)m * gates_row + unit * 4;
-            const vec *product = acc + b * 4;
+            const float *a = gates + (size_t)m * gates_row + unit * (size_t)G;
+            const vec *product = acc + b * G;
+            if (KIND != CELL_LSTM) {
+                vec_store(h + (size_t)m * row + unit,
+                          state_without_cell(KIND, a, product, vec_load(h_old + (size_t)m * row + unit)));
+                continue;
+            }
             const vec i = vec_add(vec_load(a), product[0]);
             const vec f = vec_add(vec_load(a + VEC_LANES), product[1]);
             const vec g = vec_add(vec_load(a + 2 * VEC_LANES), product[2]);
@@ -53,39 +66,67 @@ INLINE void cells(const int M, const int B, const int TAIL, size_t tail_units, s
     }
 }
 
-/* One step of M rows x (B blocks, and the tail): the recurrent product from zero (with h_zero it is zero), plus what
- * the input contributes, then the cell. */
-INLINE void step_tile(const int M, const int B, const int TAIL, const packed *r, size_t block, const float *gates,
-                      size_t gates_row, int h_zero, const float *h_old, float *h_new, float *c, size_t row) {
+/* One step of M rows x (B blocks, and the tail): the recurrent product (with h_zero what it begins with), plus what the
+ * input contributes, then the cell. */
+INLINE void step_tile(const cell_kind KIND, const int M, const int B, const int TAIL, const packed *r, size_t block,
+                      const float *gates, size_t gates_row, int h_zero, const float *h_old, float *h_new, float *c,
+                      size_t row) {
+    const int G = gates_of(KIND);
     vec acc[MAX_TILE];
     UNROLL
-    for (int n = 0; n < M * (B * 4 + TAIL); n++) {
-        acc[n] = vec_set1(0.0f);
+    for (int n = 0; n < M * (B * G + TAIL); n++) {
+        acc[n] = KIND == CELL_GRU ? vec_load(r->bias + (block * (size_t)G + (size_t)(n % (B * G))) * VEC_LANES)
+                                  : vec_set1(0.0f);
     }
     if (!h_zero) {
-        tile(M, B, 4, TAIL, r, block, h_old, row, acc);
+        tile(M, B, G, TAIL, r, block, h_old, row, acc);
     }
-    cells(M, B, TAIL, r->tail_units, block, gates, gates_row, acc, h_new, c, row);
+    cells(KIND, M, B, TAIL, r->tail_units, block, gates, gates_row, acc, h_old, h_new, c, row);
 }
 
 /* A step takes B blocks at a time, and the tail with the last of them. Odd steps go downwards, so that the blocks used
  * last, which the nearest cache still holds, come first. */
-INLINE void run_steps(const int B, const int TAIL, const packed *r, const float *gates, size_t gates_row, size_t rows,
-                      int from_zero, float *h[2], float *c, float *out, size_t out_row) {
+INLINE void one_step(const cell_kind KIND, const int B, const int TAIL, const packed *r, int down, const float *gates,
+                     int h_zero, const float *h_old, float *h_new, float *c) {
     const size_t groups = (r->blocks + (size_t)B - 1) / (size_t)B;
+    for (size_t n = 0; n < groups; n++) {
+        const size_t block = (down ? groups - 1 - n : n) * (size_t)B, left = r->blocks - block;
+        if (left >= (size_t)B && (TAIL == 0 || left > (size_t)B)) {
+            step_tile(KIND, 1, B, 0, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+        } else if (left == (size_t)B) {
+            step_tile(KIND, 1, B, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+        } else {
+            for (size_t one = block; one < r->blocks; one++) {
+                if (TAIL > 0 && one + 1 == r->blocks) {
+                    step_tile(KIND, 1, 1, TAIL, r, one, gates, 0, h_zero, h_old, h_new, c, 0);
+                } else {
+                    step_tile(KIND, 1, 1, 0, r, one, gates, 0, h_zero, h_old, h_new, c, 0);
+                }
+            }
+        }
+    }
+}
+
+/* A GRU's four blocks where the nearest cache holds two of them. Those come first, as a pair; the others arrive too
+ * slowly to need a pair's accumulators, and one by one they have the new h sooner. */
+INLINE void one_step_of_four(const packed *r, int down, const float *gates, int h_zero, const float *h_old,
+                             float *h_new, float *c) {
+    const size_t pair = down ? 2 : 0, others = 2 - pair;
+    step_tile(CELL_GRU, 1, 2, 0, r, pair, gates, 0, h_zero, h_old, h_new, c, 0);
+    step_tile(CELL_GRU, 1, 1, 0, r, others, gates, 0, h_zero, h_old, h_new, c, 0);
+    step_tile(CELL_GRU, 1, 1, 0, r, others + 1, gates, 0, h_zero, h_old, h_new, c, 0);
+}
+
+INLINE void run_steps(const cell_kind KIND, const int B, const int TAIL, const packed *r, const float *gates,
+                      size_t gates_row, size_t rows, int from_zero, float *h[2], float *c, float *out, size_t out_row) {
     const float *h_old = h[0];
     for (size_t t = 0; t < rows; t++) {
         float *const h_new = out == NULL ? h[1] : out; /* where every h is wanted, the next step reads it there */
         const int h_zero = from_zero && r->finite && t == 0;
-        for (size_t n = 0; n < groups; n++) {
-            const size_t block = (t & 1 ? groups - 1 - n : n) * (size_t)B, left = r->blocks - block;
-            if (left < (size_t)B) {
-                step_tile(1, 1, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
-            } else if (TAIL > 0 && left == (size_t)B) {
-                step_tile(1, B, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
-            } else {
-                step_tile(1, B, 0, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
-            }
+        if (KIND == CELL_GRU && B == 2 && VEC_LANES == 16 && r->blocks == 4) {
+            one_step_of_four(r, t & 1, gates, h_zero, h_old, h_new, c);
+        } else {
+            one_step(KIND, B, TAIL, r, t & 1, gates, h_zero, h_old, h_new, c);
         }
         gates += gates_row;
         h_old = h_new;
@@ -101,64 +142,99 @@ INLINE void run_steps(const int B, const int TAIL, const packed *r, const float 
     }
 }
 
-static void lstm(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
-                 float *c, float *out, size_t out_row) {
-#define IN_PAIRS(TAIL)   run_steps(2, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
-#define ONE_BY_ONE(TAIL) run_steps(1, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
-    if (r->in_pairs) {
-        WITH_TAIL(r, IN_PAIRS)
+/* Two blocks, or one; with a single gate, which fills few accumulators, four or two. */
+INLINE void run_steps_of(const cell_kind KIND, const int TAIL, const packed *r, const float *gates, size_t gates_row,
+                         size_t rows, int from_zero, float *h[2], float *c, float *out, size_t out_row) {
+    const int more = gates_of(KIND) == 1 ? 4 : 2;
+    if (gates_of(KIND) == 1 ? r->blocks >= 4 : r->in_pairs) {
+        run_steps(KIND, more, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
     } else {
-        WITH_TAIL(r, ONE_BY_ONE)
+        run_steps(KIND, more / 2, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
     }
-#undef IN_PAIRS
-#undef ONE_BY_ONE
 }
 
 /* A block's weights, or the tail's, stay in the first-level cache while the rows pass. */
-INLINE void step_rows(const int B, const int TAIL, const packed *r, size_t block, const float *gates, size_t gates_row,
-                      size_t rows, const float *h_old, float *h_new, float *c, size_t row) {
+INLINE void step_rows(const cell_kind KIND, const int B, const int TAIL, const packed *r, size_t block,
+                      const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new, float *c,
+                      size_t row) {
     size_t m = 0;
     for (; m + TILE_ROWS <= rows; m += TILE_ROWS) {
-        step_tile(TILE_ROWS, B, TAIL, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
-                  c + m * row, row);
+        step_tile(KIND, TILE_ROWS, B, TAIL, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row,
+                  h_new + m * row, c_at(KIND, c, m * row), row);
     }
     for (; m < rows; m++) {
-        step_tile(1, B, TAIL, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
-                  c + m * row, row);
+        step_tile(KIND, 1, B, TAIL, r, block, gates + m * gates_row, gates_row, 0, h_old + m * row, h_new + m * row,
+                  c_at(KIND, c, m * row), row);
     }
 }
 
-static void step(const packed *r, const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new,
-                 float *c, size_t row) {
+INLINE void step_of(const cell_kind KIND, const int TAIL, const packed *r, const float *gates, size_t gates_row,
+                    size_t rows, const float *h_old, float *h_new, float *c, size_t row) {
     for (size_t block = 0; block < r->blocks; block++) {
-        step_rows(1, 0, r, block, gates, gates_row, rows, h_old, h_new, c, row);
+        step_rows(KIND, 1, 0, r, block, gates, gates_row, rows, h_old, h_new, c, row);
     }
-#define TAIL_ONLY(TAIL) step_rows(0, TAIL, r, r->blocks, gates, gates_row, rows, h_old, h_new, c, row);
-    WITH_TAIL(r, TAIL_ONLY)
-#undef TAIL_ONLY
+    if (TAIL > 0) {
+        step_rows(KIND, 0, TAIL, r, r->blocks, gates, gates_row, rows, h_old, h_new, c, row);
+    }
 }
 
-INLINE void finish_rows(const int TAIL, const packed *r, const float *gates, size_t gates_row, const float *products,
-                        size_t products_row, size_t rows, float *h, float *c, size_t row) {
+INLINE void finish_of(const cell_kind KIND, const int TAIL, const packed *r, const float *gates, size_t gates_row,
+                      const float *products, size_t products_row, size_t rows, const float *h_old, float *h_new,
+                      float *c, size_t row) {
+    const int G = gates_of(KIND);
     for (size_t m = 0; m < rows; m++) {
         for (size_t block = 0; block < r->blocks + (TAIL > 0); block++) {
-            vec acc[4];
+            vec acc[MAX_TILE];
             UNROLL
-            for (int g = 0; g < 4; g++) {
-                acc[g] = vec_load(products + m * products_row + (block * 4 + (size_t)g) * VEC_LANES);
+            for (int g = 0; g < G; g++) {
+                acc[g] = vec_load(products + m * products_row + (block * (size_t)G + (size_t)g) * VEC_LANES);
             }
+            const float *const a = gates + m * gates_row, *const h_row = h_old + m * row;
+            float *const c_row = c_at(KIND, c, m * row);
             if (block < r->blocks) {
-                cells(1, 1, 0, 0, block, gates + m * gates_row, 0, acc, h + m * row, c + m * row, 0);
+                cells(KIND, 1, 1, 0, 0, block, a, 0, acc, h_row, h_new + m * row, c_row, 0);
             } else {
-                cells(1, 0, TAIL, r->tail_units, block, gates + m * gates_row, 0, acc, h + m * row, c + m * row, 0);
+                cells(KIND, 1, 0, TAIL, r->tail_units, block, a, 0, acc, h_row, h_new + m * row, c_row, 0);
             }
         }
     }
 }
 
+/* A call of each kind of cell, and of each tail that an LSTM may have, is a text of its own. */
+#define LSTM_CALL(TAIL) CALL(CELL_LSTM, TAIL);
+#define FOR_CELL(r)             \
+    switch ((r)->cell) {        \
+    case CELL_LSTM:             \
+        WITH_TAIL(r, LSTM_CALL) \
+        break;                  \
+    case CELL_GRU:              \
+        CALL(CELL_GRU, 0);      \
+        break;                  \
+    case CELL_RNN_TANH:         \
+        CALL(CELL_RNN_TANH, 0); \
+        break;                  \
+    case CELL_RNN_RELU:         \
+        CALL(CELL_RNN_RELU, 0); \
+        break;                  \
+    }
+
+static void steps(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
+                  float *c, float *out, size_t out_row) {
+#define CALL(KIND, TAIL) run_steps_of(KIND, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row)
+    FOR_CELL(r)
+#undef CALL
+}
+
+static void step(const packed *r, const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new,
+                 float *c, size_t row) {
+#define CALL(KIND, TAIL) step_of(KIND, TAIL, r, gates, gates_row, rows, h_old, h_new, c, row)
+    FOR_CELL(r)
+#undef CALL
+}
+
 static void finish(const packed *r, const float *gates, size_t gates_row, const float *products, size_t products_row,
-                   size_t rows, float *h, float *c, size_t row) {
-#define FINISH(TAIL) finish_rows(TAIL, r, gates, gates_row, products, products_row, rows, h, c, row);
-    WITH_TAIL(r, FINISH)
-#undef FINISH
+                   size_t rows, const float *h_old, float *h_new, float *c, size_t row) {
+#define CALL(KIND, TAIL) finish_of(KIND, TAIL, r, gates, gates_row, products, products_row, rows, h_old, h_new, c, row)
+    FOR_CELL(r)
+#undef CALL
 }

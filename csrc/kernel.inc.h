@@ -10,7 +10,9 @@
 
 /* clang-format off: each reads the one before */
 #include "activations.inc.h"
+#include "activate.inc.h"
 #include "tile.inc.h"
+#include "gru.inc.h"
 #include "cell.inc.h"
 /* clang-format on */
 
@@ -26,7 +28,7 @@ const kernel TABLE(KERNEL_NAME) = {
     .lanes = VEC_LANES,
     .project = project,
     .product = product,
-    .lstm = lstm,
+    .steps = steps,
     .step = step,
     .finish = finish,
     .activate = activate,

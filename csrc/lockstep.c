@@ -1,9 +1,11 @@
 #include "lockstep.h"
 
+#include "recurrent.h"
+
 int lstmcore_find_span(const lstmcore_model *model, span *found) {
     *found = (span){0};
     for (size_t n = 0; n < model->n_ops; n++) {
-        if (model->ops[n].kind == OP_LSTM) {
+        if (model->ops[n].kind == OP_RECURRENT) {
             found->first = found->any ? found->first : n;
             found->last = n;
             found->any = 1;
@@ -18,28 +20,27 @@ void lstmcore_tick_gates(lstmcore_session *s, const span *ops, const float *x, s
     for (size_t o = 0; o < ops->first; o++) {
         lstmcore_apply(s, o, &in, 0);
     }
-    s->model->kernel->project(&s->model->ops[ops->first].weights, in.at, in.row, n, gates, gates_row);
+    recurrent_gates(s->model->kernel, &s->model->ops[ops->first], &in, n, gates, gates_row);
 }
 
-stream lstmcore_lockstep(lstmcore_session *s, const span *ops, const lstm_state *states, size_t at, size_t rows,
+stream lstmcore_lockstep(lstmcore_session *s, const span *ops, const recurrent_state *states, size_t at, size_t rows,
                          int now, const float *gates, size_t gates_row) {
-    const kernel *k = s->model->kernel;
     stream in = {0};
     for (size_t n = ops->first; n <= ops->last; n++) {
         const op *o = &s->model->ops[n];
-        if (o->kind != OP_LSTM) {
+        if (o->kind != OP_RECURRENT) {
             lstmcore_apply(s, n, &in, 0);
             continue;
         }
         if (n != ops->first) {
-            k->project(&o->weights, in.at, in.row, rows, s->gates, s->gates_row);
+            recurrent_gates(s->model->kernel, o, &in, rows, s->gates, s->gates_row);
             gates = s->gates;
             gates_row = s->gates_row;
         }
-        const size_t row = round_up(o->out, ROW), begin = at * row;
-        float *const h_new = states[n].h[!now] + begin;
-        k->step(&o->recurrent, gates, gates_row, rows, states[n].h[now] + begin, h_new, states[n].c + begin, row);
-        in = (stream){h_new, row, rows, o->out, 0};
+        float *const h_new = states[n].h[!now] + at * h_row(o);
+        recurrent_step(s, o, gates, gates_row, rows, states[n].h[now] + at * h_row(o), h_new,
+                       states[n].c + at * c_row(o));
+        in = (stream){h_new, h_row(o), rows, o->out, 0};
     }
     return in;
 }

@@ -1,4 +1,4 @@
-/* lstmcore: the forward pass of LSTM models, one sequence at a time, on one CPU core.
+/* lstmcore: the forward pass of LSTM, GRU and RNN models, one sequence at a time, on one CPU core.
  *
  * Build a model once, give each thread a session of its own, run windows through it:
  *
@@ -57,8 +57,53 @@ typedef enum {
     LSTMCORE_GELU,
     LSTMCORE_GELU_TANH,
     LSTMCORE_TANH,
-    LSTMCORE_SIGMOID
+    LSTMCORE_SIGMOID,
+    LSTMCORE_LINEAR,           /* x */
+    LSTMCORE_AFFINE,           /* alpha*x + beta, fused */
+    LSTMCORE_THRESHOLDED_RELU, /* x above alpha, else 0 */
+    LSTMCORE_SCALED_TANH,      /* alpha*tanh(beta*x) */
+    LSTMCORE_HARD_SIGMOID,     /* alpha*x + beta, cut to [0, 1] */
+    LSTMCORE_SOFTSIGN,         /* x / (1 + |x|) */
+    LSTMCORE_SOFTPLUS,         /* log(1 + e^x) */
+    LSTMCORE_SILU,             /* x*sigmoid(x) */
+    LSTMCORE_SELU,
+    LSTMCORE_RELU6, /* x cut to [0, 6] */
+    LSTMCORE_EXPONENTIAL,
+    LSTMCORE_HARD_TANH, /* x cut to [-1, 1] */
+    LSTMCORE_MISH,      /* x*tanh(softplus(x)) */
+    LSTMCORE_HARD_SILU  /* x*relu6(x + 3)/6 */
 } lstmcore_activation;
+
+/* A function with its numbers; alpha and beta count only where the list above says so. */
+typedef struct {
+    lstmcore_activation kind;
+    float alpha, beta;
+} lstmcore_function;
+
+typedef enum { LSTMCORE_LSTM, LSTMCORE_GRU, LSTMCORE_RNN } lstmcore_cell;
+
+/* A recurrent layer other than the usual ones. G is the number of gates: 4 of an LSTM (i, f, g, o), 3 of a GRU (r, z,
+ * n), 1 of an RNN. R is the width of h: proj, or where that is 0 hidden. What is 0 or NULL is left out. */
+typedef struct {
+    lstmcore_cell cell;
+    size_t hidden, proj;         /* proj, LSTM: h = weight_hr*(o*output(c)) */
+    lstmcore_function gate;      /* LSTM: of i, f, o; GRU: of r, z */
+    lstmcore_function candidate; /* LSTM: of g; GRU: of n; RNN: the only one */
+    lstmcore_function output;    /* LSTM: of c */
+    float clip;                  /* what goes into gate and candidate is cut to [-clip, clip] before */
+    int coupled;                 /* LSTM: f = 1 - i */
+    int reset_after;        /* GRU: n = candidate(Wx + b + r*(Rh + b_hn)), else candidate(Wx + b + R(r*h) + b_hn) */
+    const float *weight_ih; /* (G*hidden, I) */
+    const float *weight_hh; /* (G*hidden, R) */
+    const float *bias_ih;   /* (G*hidden,) or NULL, as bias_hh */
+    const float *bias_hh;
+    const float *weight_hr; /* (proj, hidden), with proj */
+    const float *peephole;  /* LSTM: (3*hidden,) of i, f, o. i and f see the old c, o the new one */
+    /* LSTM: layer norms, the first three all there or NULL: gates = LN(Wx)*norm_ih + LN(Rh)*norm_hh + biases, each LN
+     * over all 4*hidden values, and output(LN(c)*norm_c + norm_c_bias) in the place of output(c). */
+    const float *norm_ih, *norm_hh, *norm_c, *norm_c_bias; /* (4*hidden,) twice, (hidden,) twice */
+    float norm_eps;                                        /* LN(x) = (x - mean) / sqrt(variance + norm_eps) */
+} lstmcore_variant;
 
 /* The kernels there are, 0 to lstmcore_kernel_count() - 1, best first, whether or not they can run here. */
 int lstmcore_kernel_count(void);
@@ -73,17 +118,32 @@ int lstmcore_model_new(const char *kernel, size_t input_size, lstmcore_model **m
 void lstmcore_model_free(lstmcore_model *model);
 const char *lstmcore_model_kernel(const lstmcore_model *model);
 
-/* Layers, in order. I is the width that comes in, at first input_size. Matrices are row-major, as in torch. */
+/* Layers, in order, LSTM, GRU, RNN and variant being the recurrent ones. I is the width that comes in, at first
+ * input_size. Matrices are row-major, as in torch. */
 
 /* weight_ih (4*hidden, I), weight_hh (4*hidden, hidden), bias (4*hidden,), the sum of torch's two; gates stacked
  * in the order i, f, g, o. With all_steps every step's h goes on, else the last step's. */
 int lstmcore_model_add_lstm(lstmcore_model *model, size_t hidden, const float *weight_ih, const float *weight_hh,
                             const float *bias, int all_steps);
+/* weight_ih (3*hidden, I), weight_hh (3*hidden, hidden), biases (3*hidden,); gates stacked in the order r, z, n.
+ * n = tanh(W_n*x + b_in + r*(R_n*h + b_hn)), h' = (1 - z)*n + z*h, formed as n + z*(h - n). */
+int lstmcore_model_add_gru(lstmcore_model *model, size_t hidden, const float *weight_ih, const float *weight_hh,
+                           const float *bias_ih, const float *bias_hh, int all_steps);
+/* weight_ih (hidden, I), weight_hh (hidden, hidden), bias (hidden,), the sum of torch's two; LSTMCORE_TANH or
+ * LSTMCORE_RELU. */
+int lstmcore_model_add_rnn(lstmcore_model *model, size_t hidden, const float *weight_ih, const float *weight_hh,
+                           const float *bias, lstmcore_activation activation, int all_steps);
+int lstmcore_model_add_variant(lstmcore_model *model, const lstmcore_variant *how, int all_steps);
 /* weight (outputs, I), bias (outputs,) */
 int lstmcore_model_add_linear(lstmcore_model *model, size_t outputs, const float *weight, const float *bias);
 /* x*scale + shift, fused; scale and shift (I,) */
 int lstmcore_model_add_affine(lstmcore_model *model, const float *scale, const float *shift);
-int lstmcore_model_add_activation(lstmcore_model *model, lstmcore_activation kind, float alpha);
+int lstmcore_model_add_activation(lstmcore_model *model, lstmcore_activation kind, float alpha, float beta);
+/* (x - mean) / sqrt(variance + eps) * weight + bias over the features of each step; weight and bias (I,), or NULL for
+ * ones and zeros; eps at least 0. */
+int lstmcore_model_add_layer_norm(lstmcore_model *model, const float *weight, const float *bias, float eps);
+/* (steps, I) -> (I,): the last step alone. */
+int lstmcore_model_add_last(lstmcore_model *model);
 int lstmcore_model_add_softmax(lstmcore_model *model);
 /* All steps as one vector, (steps, I) -> (steps*I,); the model then takes windows of `steps` steps only. */
 int lstmcore_model_add_flatten(lstmcore_model *model, size_t steps);
@@ -94,7 +154,8 @@ void lstmcore_session_free(lstmcore_session *session);
 
 /* Answer one window.
  *   x: (steps, input_size), steps at least 1
- *   h0, c0: the initial states, each layer's `hidden` values one behind the other, or NULL for zeros
+ *   h0, c0: the initial states, each recurrent layer's values one behind the other, or NULL for zeros: in h0 `hidden`
+ *           of each, or its variant's `proj`; in c0 `hidden` of each that is an LSTM
  *   y: (outputs,), or (steps, outputs) where every step goes on */
 int lstmcore_run(lstmcore_session *session, const float *x, size_t steps, const float *h0, const float *c0, float *y);
 
@@ -103,7 +164,8 @@ int lstmcore_run(lstmcore_session *session, const float *x, size_t steps, const 
 int lstmcore_bind(lstmcore_session *session, const float *x, size_t steps, float *y);
 int lstmcore_run_bound(lstmcore_session *session);
 
-/* lstmcore_run for n windows, x (n, steps, input_size), h0 and c0 (n, states), y n answers one behind the other. */
+/* lstmcore_run for n windows, x (n, steps, input_size), h0 and c0 n times what lstmcore_run takes, y n answers, one
+ * behind the other. */
 int lstmcore_run_many(lstmcore_session *session, const float *x, size_t n, size_t steps, const float *h0,
                       const float *c0, float *y);
 
@@ -117,10 +179,10 @@ int lstmcore_run_windows(lstmcore_session *session, const float *x, size_t ticks
  * thread at a time.
  *
  * With a `window` it answers, at every tick, the last `window` ticks from zero states, with the bits of lstmcore_run
- * over them, after one step. For models that slide (1): those that answer from the last step of an LSTM.
+ * over them, after one step. For models that slide (1): those that answer from the last step of a recurrent layer.
  *
  * With a `window` of 0 the states are carried without an end, and the answer after n ticks has the bits of lstmcore_run
- * over all n. For models with an LSTM and without a Flatten. */
+ * over all n. For models with a recurrent layer and without a Flatten. */
 int lstmcore_model_slides(const lstmcore_model *model);
 int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, lstmcore_sliding **sliding);
 void lstmcore_sliding_free(lstmcore_sliding *sliding);
@@ -138,8 +200,8 @@ int lstmcore_sliding_push_bound(lstmcore_sliding *sliding);
 int lstmcore_sliding_catch_up(lstmcore_sliding *sliding);
 
 /* For callers who let others run while a push catches up. 1 where a push into stream 0 would first let its windows in
- * flight take a step, or wait for the helper that does, else 0; and the same as catching up, but in haste: what the next
- * push reads is not brought to the nearest cache. */
+ * flight take a step, or wait for the helper that does, else 0; and the same as catching up, but in haste: what the
+ * next push reads is not brought to the nearest cache. */
 int lstmcore_sliding_behind(const lstmcore_sliding *sliding);
 int lstmcore_sliding_hurry(lstmcore_sliding *sliding);
 
@@ -157,7 +219,8 @@ int lstmcore_sliding_reset(lstmcore_sliding *sliding, size_t stream);
 size_t lstmcore_sliding_ticks(const lstmcore_sliding *sliding, size_t stream);
 
 /* A stream's state: how many ticks have come, and lstmcore_sliding_state_size() floats,
- * [layer][h, c][window in flight, the oldest first][unit]; there is one state where the window is 0. */
+ * [layer][h, then c where there is one][window in flight, the oldest first][unit]; there is one state where the window
+ * is 0. */
 size_t lstmcore_sliding_state_size(const lstmcore_sliding *sliding);
 int lstmcore_sliding_get_state(lstmcore_sliding *sliding, size_t stream, float *state, size_t *ticks);
 int lstmcore_sliding_set_state(lstmcore_sliding *sliding, size_t stream, const float *state, size_t ticks);

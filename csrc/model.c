@@ -6,11 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
 #include "dispatch.h"
-
-/* Sizes beyond any model this is for, and small enough that no product of three of them overflows. */
-#define MAX_SIZE ((size_t)1 << 20)
 
 const char *lstmcore_error(int code) {
     static const char *const texts[] = {
@@ -48,8 +44,8 @@ static void cut(packed *w, size_t lanes, size_t units) {
 }
 
 /* (gates*units, inputs) row-major and (gates*units,) -> the layout in kernel.h */
-static int pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,
-                const float *bias) {
+int lstmcore_pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,
+                  const float *bias) {
     *w = (packed){.inputs = inputs, .gates = gates};
     cut(w, lanes, units);
     const size_t vectors = w->blocks * gates + w->tail;
@@ -78,11 +74,25 @@ static int pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inpu
     return LSTMCORE_OK;
 }
 
+static void packed_free(packed *w) {
+    free(w->weights);
+    free(w->bias);
+}
+
 static void op_free(op *o) {
-    free(o->weights.weights);
-    free(o->weights.bias);
-    free(o->recurrent.weights);
-    free(o->recurrent.bias);
+    packed_free(&o->weights);
+    packed_free(&o->recurrent);
+    if (o->variant != NULL) {
+        packed_free(&o->variant->late);
+        packed_free(&o->variant->projection);
+        free(o->variant->peephole);
+        free(o->variant->bias);
+        free(o->variant->norm_ih);
+        free(o->variant->norm_hh);
+        free(o->variant->norm_c);
+        free(o->variant->norm_c_bias);
+        free(o->variant);
+    }
 }
 
 int lstmcore_model_new(const char *kernel_name, size_t input_size, lstmcore_model **model) {
@@ -119,8 +129,7 @@ const char *lstmcore_model_kernel(const lstmcore_model *model) {
     return model->kernel->name;
 }
 
-/* Takes over what the op holds; frees it on an error, `code` being one that came before. */
-static int append(lstmcore_model *model, op *o, int code) {
+int lstmcore_append(lstmcore_model *model, op *o, int code) {
     op *ops = code == LSTMCORE_OK ? realloc(model->ops, (model->n_ops + 1) * sizeof *ops) : NULL;
     if (ops == NULL) {
         op_free(o);
@@ -132,42 +141,15 @@ static int append(lstmcore_model *model, op *o, int code) {
     return LSTMCORE_OK;
 }
 
-static int may_add(const lstmcore_model *model, size_t out) {
+int lstmcore_may_add(const lstmcore_model *model, size_t out) {
     if (model == NULL || out < 1 || out > MAX_SIZE) {
         return LSTMCORE_BAD_ARGUMENT;
     }
     return model->sealed ? LSTMCORE_SEALED : LSTMCORE_OK;
 }
 
-int lstmcore_model_add_lstm(lstmcore_model *model, size_t hidden, const float *weight_ih, const float *weight_hh,
-                            const float *bias, int all_steps) {
-    int code = may_add(model, hidden);
-    if (code != LSTMCORE_OK) {
-        return code;
-    }
-    if (!model->sequence || weight_ih == NULL || weight_hh == NULL || bias == NULL) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    const size_t lanes = model->kernel->lanes;
-    op o = {.kind = OP_LSTM, .in = model->width, .out = hidden, .all_steps = all_steps, .state = model->states};
-    code = pack(&o.weights, lanes, 4, hidden, o.in, weight_ih, bias);
-    if (code == LSTMCORE_OK) {
-        code = pack(&o.recurrent, lanes, 4, hidden, hidden, weight_hh, NULL);
-        /* Two blocks at once hide the latency of the multiply-adds better than one, but only one block may be small
-         * enough to stay in the cache until the next step begins with it. */
-        const size_t two_blocks = 2 * hidden * 4 * lanes * sizeof(float);
-        o.recurrent.in_pairs = two_blocks <= lstmcore_cpu_cache() / 4 * 3;
-    }
-    code = append(model, &o, code);
-    if (code == LSTMCORE_OK) {
-        model->states += hidden;
-        model->sequence = all_steps != 0;
-    }
-    return code;
-}
-
 int lstmcore_model_add_linear(lstmcore_model *model, size_t outputs, const float *weight, const float *bias) {
-    int code = may_add(model, outputs);
+    int code = lstmcore_may_add(model, outputs);
     if (code != LSTMCORE_OK) {
         return code;
     }
@@ -175,49 +157,88 @@ int lstmcore_model_add_linear(lstmcore_model *model, size_t outputs, const float
         return LSTMCORE_BAD_ARGUMENT;
     }
     op o = {.kind = OP_LINEAR, .in = model->width, .out = outputs};
-    code = pack(&o.weights, model->kernel->lanes, 1, outputs, o.in, weight, bias);
-    return append(model, &o, code);
+    code = lstmcore_pack(&o.weights, model->kernel->lanes, 1, outputs, o.in, weight, bias);
+    return lstmcore_append(model, &o, code);
 }
 
-int lstmcore_model_add_affine(lstmcore_model *model, const float *scale, const float *shift) {
-    int code = may_add(model, 1);
-    if (code != LSTMCORE_OK) {
-        return code;
-    }
-    if (scale == NULL || shift == NULL) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    op o = {.kind = OP_AFFINE, .in = model->width, .out = model->width};
+/* A layer of a factor and a summand for each feature: ones and zeros where they are NULL. */
+static int add_features(lstmcore_model *model, op_kind kind, const float *scale, const float *shift, float eps) {
+    int code = LSTMCORE_OK;
+    op o = {.kind = kind, .in = model->width, .out = model->width, .eps = eps};
     o.weights.weights = lstmcore_floats_new(o.in);
     o.weights.bias = lstmcore_floats_new(o.in);
     if (o.weights.weights == NULL || o.weights.bias == NULL) {
         code = LSTMCORE_NO_MEMORY;
     } else {
-        memcpy(o.weights.weights, scale, o.in * sizeof *scale);
-        memcpy(o.weights.bias, shift, o.in * sizeof *shift);
+        for (size_t j = 0; j < o.in; j++) {
+            o.weights.weights[j] = scale == NULL ? 1.0f : scale[j];
+            o.weights.bias[j] = shift == NULL ? 0.0f : shift[j];
+        }
     }
-    return append(model, &o, code);
+    return lstmcore_append(model, &o, code);
 }
 
-int lstmcore_model_add_activation(lstmcore_model *model, lstmcore_activation kind, float alpha) {
-    const int code = may_add(model, 1);
-    if (code == LSTMCORE_OK && (unsigned)kind > LSTMCORE_SIGMOID) {
+int lstmcore_model_add_affine(lstmcore_model *model, const float *scale, const float *shift) {
+    const int code = lstmcore_may_add(model, 1);
+    if (code == LSTMCORE_OK && (scale == NULL || shift == NULL)) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    op o = {.kind = OP_ACTIVATION, .activation = kind, .alpha = alpha};
+    return code == LSTMCORE_OK ? add_features(model, OP_AFFINE, scale, shift, 0.0f) : code;
+}
+
+int lstmcore_model_add_layer_norm(lstmcore_model *model, const float *weight, const float *bias, float eps) {
+    const int code = lstmcore_may_add(model, 1);
+    if (code == LSTMCORE_OK && !(eps >= 0.0f)) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    return code == LSTMCORE_OK ? add_features(model, OP_LAYER_NORM, weight, bias, eps) : code;
+}
+
+/* What a recurrent layer would compute for the steps before is left out where all that follows it looks at a step by
+ * itself. */
+int lstmcore_model_add_last(lstmcore_model *model) {
+    int code = lstmcore_may_add(model, 1);
+    if (code != LSTMCORE_OK) {
+        return code;
+    }
+    if (!model->sequence) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    size_t n = model->n_ops;
+    while (n > 0 && model->ops[n - 1].kind != OP_RECURRENT) {
+        n--;
+    }
+    if (n > 0) {
+        model->ops[n - 1].all_steps = 0;
+    } else {
+        op o = {.kind = OP_LAST, .in = model->width, .out = model->width};
+        code = lstmcore_append(model, &o, code);
+    }
+    if (code == LSTMCORE_OK) {
+        model->sequence = 0;
+    }
+    return code;
+}
+
+int lstmcore_model_add_activation(lstmcore_model *model, lstmcore_activation kind, float alpha, float beta) {
+    const int code = lstmcore_may_add(model, 1);
+    if (code == LSTMCORE_OK && (unsigned)kind > LSTMCORE_HARD_SILU) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    op o = {.kind = OP_ACTIVATION, .activation = {kind, alpha, beta}};
     o.in = o.out = model == NULL ? 0 : model->width;
-    return code == LSTMCORE_OK ? append(model, &o, code) : code;
+    return code == LSTMCORE_OK ? lstmcore_append(model, &o, code) : code;
 }
 
 int lstmcore_model_add_softmax(lstmcore_model *model) {
-    const int code = may_add(model, 1);
+    const int code = lstmcore_may_add(model, 1);
     op o = {.kind = OP_SOFTMAX};
     o.in = o.out = model == NULL ? 0 : model->width;
-    return code == LSTMCORE_OK ? append(model, &o, code) : code;
+    return code == LSTMCORE_OK ? lstmcore_append(model, &o, code) : code;
 }
 
 int lstmcore_model_add_flatten(lstmcore_model *model, size_t steps) {
-    int code = may_add(model, steps);
+    int code = lstmcore_may_add(model, steps);
     if (code != LSTMCORE_OK) {
         return code;
     }
@@ -225,7 +246,7 @@ int lstmcore_model_add_flatten(lstmcore_model *model, size_t steps) {
         return LSTMCORE_BAD_ARGUMENT;
     }
     op o = {.kind = OP_FLATTEN, .in = model->width, .out = steps * model->width, .steps = steps};
-    code = append(model, &o, code);
+    code = lstmcore_append(model, &o, code);
     if (code == LSTMCORE_OK) {
         model->steps = steps;
         model->sequence = 0;

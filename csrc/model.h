@@ -4,27 +4,55 @@
 
 #include "kernel.h"
 
-typedef enum { OP_LSTM, OP_LINEAR, OP_AFFINE, OP_ACTIVATION, OP_SOFTMAX, OP_FLATTEN } op_kind;
+typedef enum {
+    OP_RECURRENT,
+    OP_LINEAR,
+    OP_AFFINE,
+    OP_ACTIVATION,
+    OP_SOFTMAX,
+    OP_LAYER_NORM,
+    OP_FLATTEN,
+    OP_LAST
+} op_kind;
+
+/* What a variant has beyond `weights` and `recurrent`. There each gate counts as `part` outputs of a matrix of one
+ * gate, the last of them zero, so that a gate's values stand side by side. */
+typedef struct {
+    lstmcore_variant how;        /* the numbers; the pointers are not used */
+    size_t gates;                /* of the cell */
+    size_t part;                 /* round_up(hidden, ROW) */
+    packed late;                 /* GRU with its reset before the product: R_n */
+    packed projection;           /* of h, inputs 0: none */
+    float *peephole;             /* (3, part), or NULL */
+    float *bias;                 /* (gates, part) where the products are normalised before it is added */
+    float *norm_ih, *norm_hh;    /* (gates, part), or NULL */
+    float *norm_c, *norm_c_bias; /* (part,), or NULL */
+} variant;
 
 typedef struct {
     op_kind kind;
     size_t in, out; /* widths */
-    packed weights; /* LSTM: of the input. Linear: all. Affine: scale in weights, shift in bias */
+    packed weights; /* recurrent: of the input. Linear: all. Affine, layer norm: scale in weights, shift in bias */
+    /* Recurrent layers */
     packed recurrent;
-    int all_steps; /* LSTM */
-    size_t state;  /* LSTM: where its state begins among all layers' */
-    size_t steps;  /* Flatten */
-    float alpha;   /* activation */
-    lstmcore_activation activation;
+    int all_steps;
+    size_t c;          /* width of the state c, 0: there is none; that of h is `out` */
+    size_t gates_row;  /* floats in a row of their gates, or of their recurrent product */
+    size_t h_at, c_at; /* where their states begin among all layers' */
+    variant *variant;  /* NULL: one of the kernel's cells */
+    /* Others */
+    size_t steps; /* Flatten */
+    float eps;    /* layer norm */
+    lstmcore_function activation;
 } op;
 
 struct lstmcore_model {
     const kernel *kernel;
     size_t input_size;
-    size_t width;  /* what the last layer puts out */
-    int sequence;  /* 1 while every step goes on */
-    size_t states; /* of all layers */
-    size_t steps;  /* the one window length a Flatten allows, 0: any */
+    size_t width;              /* what the last layer puts out */
+    int sequence;              /* 1 while every step goes on */
+    size_t h_states, c_states; /* widths of all layers' states, together */
+    size_t steps;              /* the one window length a Flatten allows, 0: any */
     size_t n_ops;
     op *ops;
     int sealed;
@@ -35,7 +63,32 @@ static inline size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
 
+/* Floats in a row of a recurrent layer's states. */
+static inline size_t h_row(const op *o) {
+    return round_up(o->out, ROW);
+}
+static inline size_t c_row(const op *o) {
+    return round_up(o->c, ROW);
+}
+
+/* Beyond any model this is for, and small enough that no product of three of them overflows. */
+#define MAX_SIZE ((size_t)1 << 20)
+
 /* Zeroed memory on a cache line's boundary, for n floats and at least one line; NULL where there is none. */
 float *lstmcore_floats_new(size_t n);
+
+/* (gates*units, inputs) row-major -> [block][k][gate][lane], and (gates*units,), which may be NULL for zeros, ->
+ * [block][gate][lane] */
+int lstmcore_pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,
+                  const float *bias);
+
+/* Whether a layer of that width may be added. */
+int lstmcore_may_add(const lstmcore_model *model, size_t out);
+
+/* Takes over what the op holds; frees it on an error, `code` being one that came before. */
+int lstmcore_append(lstmcore_model *model, op *o, int code);
+
+/* The same for a recurrent op, whose widths stand in it. */
+int lstmcore_append_recurrent(lstmcore_model *model, op *o, int code);
 
 #endif

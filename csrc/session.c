@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "fp_mode.h"
-#include "session.h"
+#include "recurrent.h"
 
-void lstmcore_states_free(const lstmcore_model *model, lstm_state *states) {
+void lstmcore_states_free(const lstmcore_model *model, recurrent_state *states) {
     for (size_t n = 0; states != NULL && n < model->n_ops; n++) {
         free(states[n].h[0]);
         free(states[n].h[1]);
@@ -15,23 +15,32 @@ void lstmcore_states_free(const lstmcore_model *model, lstm_state *states) {
     free(states);
 }
 
-lstm_state *lstmcore_states_new(const lstmcore_model *model, size_t rows) {
-    lstm_state *states = calloc(model->n_ops, sizeof *states);
+recurrent_state *lstmcore_states_new(const lstmcore_model *model, size_t rows) {
+    recurrent_state *states = calloc(model->n_ops, sizeof *states);
     for (size_t n = 0; states != NULL && n < model->n_ops; n++) {
-        if (model->ops[n].kind != OP_LSTM) {
+        const op *o = &model->ops[n];
+        if (o->kind != OP_RECURRENT) {
             continue;
         }
-        const size_t floats = rows * round_up(model->ops[n].out, ROW);
-        lstm_state *const st = &states[n];
-        st->h[0] = lstmcore_floats_new(floats);
-        st->h[1] = lstmcore_floats_new(floats);
-        st->c = lstmcore_floats_new(floats);
+        recurrent_state *const st = &states[n];
+        st->h[0] = lstmcore_floats_new(rows * h_row(o));
+        st->h[1] = lstmcore_floats_new(rows * h_row(o));
+        st->c = lstmcore_floats_new(rows * c_row(o));
         if (st->h[0] == NULL || st->h[1] == NULL || st->c == NULL) {
             lstmcore_states_free(model, states);
             return NULL;
         }
     }
     return states;
+}
+
+void lstmcore_states_zero(const op *o, const recurrent_state *state, int now, size_t at, size_t rows) {
+    memset(state->h[now] + at * h_row(o), 0, rows * h_row(o) * sizeof(float));
+    memset(state->c + at * c_row(o), 0, rows * c_row(o) * sizeof(float));
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
 }
 
 int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
@@ -45,24 +54,27 @@ int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
     s->model = model;
     atomic_fetch_add(&model->users, 1);
     s->row = round_up(model->input_size, ROW);
-    size_t flat = 0;
+    size_t flat = 0, work = 0;
     for (size_t n = 0; n < model->n_ops; n++) {
         const op *o = &model->ops[n];
-        if (o->kind == OP_LSTM && 4 * round_up(o->out, ROW) > s->gates_row) {
-            s->gates_row = 4 * round_up(o->out, ROW);
-        }
+        s->gates_row = larger(s->gates_row, o->gates_row);
+        s->row = larger(s->row, c_row(o));
+        work = larger(work, o->variant != NULL ? o->gates_row + o->variant->part : 0);
         if (o->kind == OP_FLATTEN) {
             flat = o->out; /* has rows of its own: one of them is as long as CHUNK rows of others */
-        } else if (round_up(o->out, ROW) > s->row) {
-            s->row = round_up(o->out, ROW);
+        } else {
+            s->row = larger(s->row, round_up(o->out, ROW));
         }
     }
     s->rows[0] = lstmcore_floats_new(CHUNK * s->row);
     s->rows[1] = lstmcore_floats_new(CHUNK * s->row);
     s->gates = lstmcore_floats_new(CHUNK * s->gates_row);
+    s->products = lstmcore_floats_new(work != 0 ? CHUNK * s->gates_row : 0);
+    s->work = lstmcore_floats_new(work);
     s->flat = lstmcore_floats_new(flat);
     s->states = lstmcore_states_new(model, 1);
-    if (s->states == NULL || s->rows[0] == NULL || s->rows[1] == NULL || s->gates == NULL || s->flat == NULL) {
+    if (s->states == NULL || s->rows[0] == NULL || s->rows[1] == NULL || s->gates == NULL || s->products == NULL ||
+        s->work == NULL || s->flat == NULL) {
         lstmcore_session_free(s);
         return LSTMCORE_NO_MEMORY;
     }
@@ -79,6 +91,8 @@ void lstmcore_session_free(lstmcore_session *s) {
     free(s->rows[0]);
     free(s->rows[1]);
     free(s->gates);
+    free(s->products);
+    free(s->work);
     free(s->flat);
     lstmcore_model_free(s->model);
     free(s);
@@ -97,24 +111,23 @@ static void begin(lstmcore_session *s, const float *h0, const float *c0) {
     s->from_zero = h0 == NULL;
     for (size_t n = 0; n < s->model->n_ops; n++) {
         const op *o = &s->model->ops[n];
-        if (o->kind == OP_LSTM) {
-            set_state(s->states[n].h[0], h0 == NULL ? NULL : h0 + o->state, o->out);
-            set_state(s->states[n].c, c0 == NULL ? NULL : c0 + o->state, o->out);
+        if (o->kind == OP_RECURRENT) {
+            set_state(s->states[n].h[0], h0 == NULL ? NULL : h0 + o->h_at, o->out);
+            set_state(s->states[n].c, c0 == NULL ? NULL : c0 + o->c_at, o->c);
         }
     }
 }
 
-/* Send a window's next rows through an LSTM. Returns 0 where nothing goes on until its last rows have come. */
-static int apply_lstm(lstmcore_session *s, size_t n, stream *in, int last) {
+/* Send a window's next rows through a recurrent layer. Returns 0 where nothing goes on until its last rows have come.
+ */
+static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) {
     const op *o = &s->model->ops[n];
-    const kernel *k = s->model->kernel;
-    lstm_state *st = &s->states[n];
+    recurrent_state *st = &s->states[n];
     float *out = other_rows(s, in);
-    k->project(&o->weights, in->at, in->row, in->rows, s->gates, s->gates_row);
-    k->lstm(&o->recurrent, s->gates, s->gates_row, in->rows, s->from_zero, st->h, st->c, o->all_steps ? out : NULL,
-            s->row);
+    recurrent_gates(s->model->kernel, o, in, in->rows, s->gates, s->gates_row);
+    recurrent_steps(s, o, in->rows, st, o->all_steps ? out : NULL);
     if (!o->all_steps) {
-        memcpy(out, st->h[0], round_up(o->out, ROW) * sizeof *out);
+        memcpy(out, st->h[0], h_row(o) * sizeof *out);
     }
     *in = (stream){out, s->row, o->all_steps ? in->rows : 1, o->out, 1};
     return o->all_steps || last;
@@ -126,7 +139,7 @@ static size_t run_rows(lstmcore_session *s, const float *x, size_t rows, int las
     stream in = {x, features, rows, features, 0};
     int goes_on = 1;
     for (size_t n = 0; goes_on && n < s->model->n_ops; n++) {
-        goes_on = (s->model->ops[n].kind == OP_LSTM ? apply_lstm : lstmcore_apply)(s, n, &in, last);
+        goes_on = (s->model->ops[n].kind == OP_RECURRENT ? apply_recurrent : lstmcore_apply)(s, n, &in, last);
     }
     s->from_zero = 0;
     if (!goes_on) {
@@ -149,11 +162,11 @@ int lstmcore_run_many(lstmcore_session *s, const float *x, size_t n, size_t step
     if (s == NULL || x == NULL || y == NULL || steps < 1 || (s->model->steps != 0 && steps != s->model->steps)) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    const size_t states = s->model->states;
+    const size_t h_states = s->model->h_states, c_states = s->model->c_states;
     const fp_mode callers = fp_mode_enter();
     for (size_t w = 0; w < n; w++) {
-        run(s, x + w * steps * s->model->input_size, steps, h0 == NULL ? NULL : h0 + w * states,
-            c0 == NULL ? NULL : c0 + w * states, y + w * s->model->width * (s->model->sequence ? steps : 1));
+        run(s, x + w * steps * s->model->input_size, steps, h0 == NULL ? NULL : h0 + w * h_states,
+            c0 == NULL ? NULL : c0 + w * c_states, y + w * s->model->width * (s->model->sequence ? steps : 1));
     }
     fp_mode_leave(callers);
     return LSTMCORE_OK;

@@ -8,23 +8,25 @@
  * caches and a session's memory does not grow with the window. No row buffer holds more rows. */
 enum { CHUNK = 32 };
 
-/* The state of an LSTM in some sequences, rows of round_up(units, ROW); h has two places, for old and new. */
+/* The state of a recurrent layer in some sequences, rows of h_row and of c_row; h has two places, for old and new. */
 typedef struct {
     float *h[2];
     float *c;
-} lstm_state;
+} recurrent_state;
 
 struct lstmcore_session {
     lstmcore_model *model; /* read only, but counts its users */
-    size_t row;            /* floats in a row of `rows`: the widest layer's, rounded up */
+    size_t row;            /* floats in a row of `rows`: the widest layer's or state's, rounded up */
     size_t gates_row;      /* floats in a row of `gates` */
     float *rows[2];        /* (CHUNK, row): what goes into a layer and what comes out of it, in turn */
     float *gates;          /* (CHUNK, gates_row) */
+    float *products;       /* the same, for variants */
+    float *work;           /* the gates of a variant, and one more */
     float *flat;           /* (steps*in,) of a Flatten */
     size_t flat_used;
-    int from_zero;        /* no step has been taken since all states were set to zero */
-    lstm_state *states;   /* of one sequence, one for each op; empty where it is no LSTM. h[0] is the newest */
-    const float *bound_x; /* what lstmcore_bind was given */
+    int from_zero;           /* no step has been taken since all states were set to zero */
+    recurrent_state *states; /* of one sequence, one for each op; empty where it is not recurrent. h[0] is the newest */
+    const float *bound_x;    /* what lstmcore_bind was given */
     size_t bound_steps;
     float *bound_y;
 };
@@ -36,9 +38,12 @@ typedef struct {
     int own;
 } stream;
 
+/* Make `rows` sequences from row `at` on begin anew, with h[now] current. */
+void lstmcore_states_zero(const op *o, const recurrent_state *state, int now, size_t at, size_t rows);
+
 /* Zero states of `rows` sequences for each op of the model; NULL where memory is short. */
-lstm_state *lstmcore_states_new(const lstmcore_model *model, size_t rows);
-void lstmcore_states_free(const lstmcore_model *model, lstm_state *states);
+recurrent_state *lstmcore_states_new(const lstmcore_model *model, size_t rows);
+void lstmcore_states_free(const lstmcore_model *model, recurrent_state *states);
 
 /* Where a layer may put its rows: the buffer that `in` does not stand in. */
 static inline float *other_rows(lstmcore_session *s, const stream *in) {

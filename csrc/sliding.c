@@ -1,9 +1,9 @@
 /* The exact sliding window: T windows in flight, one for each tick at which a window that is still wanted began.
  *
  * A push answers the oldest of them, whose recurrent products have been formed before the tick came: one step for each
- * LSTM, then the head. To catch up is to let all of them take that step too, in lockstep, to begin a new one in the
- * answered one's place, and to form the products of the one that is now the oldest. Every sum is formed as it is in a
- * whole window, so the answers have the same bits.
+ * recurrent layer, then the head. To catch up is to let all of them take that step too, in lockstep, to begin a new one
+ * in the answered one's place, and to form the products of the one that is now the oldest. Every sum is formed as it is
+ * in a whole window, so the answers have the same bits.
  *
  * A stream without an end is one window in flight that is never answered for the last time.
  */
@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "recurrent.h"
 
 /* Beyond any use, and small enough that no size overflows. */
 #define MAX_WINDOWS ((size_t)1 << 20)
@@ -41,10 +43,9 @@ void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which) {
     const ring *r = &s->rings[which];
     for (size_t n = s->ops.first; n <= s->ops.last; n++) {
         const op *o = &s->model->ops[n];
-        if (o->kind == OP_LSTM) {
-            const size_t row = round_up(o->out, ROW);
-            s->model->kernel->product(&o->recurrent, s->states[n].h[r->now] + (which * s->slots + r->head) * row,
-                                      r->now, s->products[n] + which * 4 * row);
+        if (o->kind == OP_RECURRENT) {
+            recurrent_product(s->model->kernel, o, s->states[n].h[r->now] + (which * s->slots + r->head) * h_row(o),
+                              r->now, s->products[n] + which * o->gates_row);
         }
     }
 }
@@ -52,17 +53,16 @@ void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which) {
 /* `slots` of the ring's windows from `slot` on begin anew. */
 static void zero(lstmcore_sliding *s, size_t which, size_t slot, size_t slots) {
     for (size_t n = s->ops.first; n <= s->ops.last; n++) {
-        if (s->model->ops[n].kind == OP_LSTM) {
-            const size_t row = round_up(s->model->ops[n].out, ROW), begin = (which * s->slots + slot) * row;
-            memset(s->states[n].h[s->rings[which].now] + begin, 0, slots * row * sizeof(float));
-            memset(s->states[n].c + begin, 0, slots * row * sizeof(float));
+        const op *o = &s->model->ops[n];
+        if (o->kind == OP_RECURRENT) {
+            lstmcore_states_zero(o, &s->states[n], s->rings[which].now, which * s->slots + slot, slots);
         }
     }
 }
 
 void lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which) {
     ring *r = &s->rings[which];
-    const size_t gates_row = 4 * round_up(s->model->ops[s->ops.first].out, ROW);
+    const size_t gates_row = s->model->ops[s->ops.first].gates_row;
     for (size_t at = 0; at < s->window; at += CHUNK) {
         const size_t rows = s->slots - at < CHUNK ? s->slots - at : CHUNK;
         lstmcore_lockstep(s->scratch, &s->ops, s->states, which * s->slots + at, rows, r->now,
@@ -103,6 +103,7 @@ void lstmcore_sliding_free(lstmcore_sliding *s) {
     lstmcore_states_free(s->model, s->states);
     lstmcore_session_free(s->scratch); /* and with it, perhaps, the model */
     free(s->gates);
+    free(s->h);
     free(s->c);
     free(s->gathered);
     free(s->rehearsal);
@@ -116,7 +117,8 @@ static int allocate(lstmcore_model *model, lstmcore_sliding *s) {
     if (lstmcore_session_new(model, &s->scratch) != LSTMCORE_OK ||
         (s->rings = calloc(s->streams, sizeof *s->rings)) == NULL ||
         (s->states = lstmcore_states_new(model, s->streams * s->slots)) == NULL ||
-        (s->gates = lstmcore_floats_new(s->streams * 4 * round_up(ops[s->ops.first].out, ROW))) == NULL ||
+        (s->gates = lstmcore_floats_new(s->streams * ops[s->ops.first].gates_row)) == NULL ||
+        (s->h = lstmcore_floats_new(CHUNK * s->scratch->row)) == NULL ||
         (s->c = lstmcore_floats_new(CHUNK * s->scratch->row)) == NULL ||
         (s->gathered = lstmcore_floats_new(CHUNK * s->scratch->gates_row)) == NULL ||
         (s->rehearsal = lstmcore_floats_new(model->input_size + model->width)) == NULL ||
@@ -124,8 +126,8 @@ static int allocate(lstmcore_model *model, lstmcore_sliding *s) {
         return 0;
     }
     for (size_t n = 0; n < model->n_ops; n++) {
-        if (ops[n].kind == OP_LSTM &&
-            (s->products[n] = lstmcore_floats_new(s->streams * 4 * round_up(ops[n].out, ROW))) == NULL) {
+        if (ops[n].kind == OP_RECURRENT &&
+            (s->products[n] = lstmcore_floats_new(s->streams * ops[n].gates_row)) == NULL) {
             return 0;
         }
     }
@@ -163,27 +165,30 @@ int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, l
     return LSTMCORE_OK;
 }
 
-/* The products and c of n streams' oldest windows, as rows. c as it was is still wanted there: when the stream catches
- * up all of its windows take this step. */
+/* The products, h and c of n streams' oldest windows, as rows. c as it was is still wanted there: when the stream
+ * catches up all of its windows take this step. */
 static void gather(lstmcore_sliding *s, size_t o, size_t n, const size_t *streams) {
-    const size_t row = round_up(s->model->ops[o].out, ROW);
+    const op *layer = &s->model->ops[o];
+    const recurrent_state *st = &s->states[o];
     for (size_t m = 0; m < n; m++) {
-        const size_t slot = streams[m] * s->slots + s->rings[streams[m]].head;
-        memcpy(s->c + m * s->scratch->row, s->states[o].c + slot * row, row * sizeof(float));
+        const ring *r = &s->rings[streams[m]];
+        const size_t slot = streams[m] * s->slots + r->head;
+        memcpy(s->c + m * s->scratch->row, st->c + slot * c_row(layer), c_row(layer) * sizeof(float));
         if (n > 1) {
-            memcpy(s->gathered + m * s->scratch->gates_row, s->products[o] + streams[m] * 4 * row,
-                   4 * row * sizeof(float));
+            memcpy(s->h + m * s->scratch->row, st->h[r->now] + slot * h_row(layer), h_row(layer) * sizeof(float));
+            memcpy(s->gathered + m * s->scratch->gates_row, s->products[o] + streams[m] * layer->gates_row,
+                   layer->gates_row * sizeof(float));
         }
     }
 }
 
 /* The new h and c of n streams without an end, from rows. */
 static void scatter(lstmcore_sliding *s, size_t o, size_t n, const size_t *streams, const float *h) {
-    const size_t row = round_up(s->model->ops[o].out, ROW);
+    const size_t of_h = h_row(&s->model->ops[o]), of_c = c_row(&s->model->ops[o]);
     for (size_t m = 0; m < n; m++) {
         const int next = !s->rings[streams[m]].now;
-        memcpy(s->states[o].h[next] + streams[m] * row, h + m * s->scratch->row, row * sizeof(float));
-        memcpy(s->states[o].c + streams[m] * row, s->c + m * s->scratch->row, row * sizeof(float));
+        memcpy(s->states[o].h[next] + streams[m] * of_h, h + m * s->scratch->row, of_h * sizeof(float));
+        memcpy(s->states[o].c + streams[m] * of_c, s->c + m * s->scratch->row, of_c * sizeof(float));
     }
 }
 
@@ -191,8 +196,7 @@ static void scatter(lstmcore_sliding *s, size_t o, size_t n, const size_t *strea
  * take the step. */
 static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y, int carry) {
     lstmcore_session *scratch = s->scratch;
-    const kernel *k = s->model->kernel;
-    const size_t first_row = 4 * round_up(s->model->ops[s->ops.first].out, ROW);
+    const size_t first_row = s->model->ops[s->ops.first].gates_row;
     /* What stands in rows of one stream's own is gathered; of a single stream it is taken where it stands. */
     const float *gates = n == 1 ? s->gates + streams[0] * first_row : scratch->gates;
     lstmcore_tick_gates(scratch, &s->ops, x, n, (float *)(uintptr_t)gates, n == 1 ? first_row : scratch->gates_row);
@@ -202,30 +206,30 @@ static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const f
     stream in = {0};
     for (size_t o = s->ops.first; o <= s->ops.last; o++) {
         const op *layer = &s->model->ops[o];
-        if (layer->kind != OP_LSTM) {
+        if (layer->kind != OP_RECURRENT) {
             lstmcore_apply(scratch, o, &in, 0);
             continue;
         }
         if (o != s->ops.first) {
-            k->project(&layer->weights, in.at, in.row, n, scratch->gates, scratch->gates_row);
+            recurrent_gates(s->model->kernel, layer, &in, n, scratch->gates, scratch->gates_row);
             gates = scratch->gates;
         }
-        const size_t row = round_up(layer->out, ROW);
-        const float *products = n == 1 ? s->products[o] + streams[0] * 4 * row : s->gathered;
+        const recurrent_state *st = &s->states[o];
+        const ring *r = &s->rings[streams[0]];
+        const float *products = n == 1 ? s->products[o] + streams[0] * layer->gates_row : s->gathered;
+        const float *h = n == 1 ? st->h[r->now] + (streams[0] * s->slots + r->head) * h_row(layer) : s->h;
         float *out = other_rows(scratch, &in), *c = s->c;
-        size_t out_row = scratch->row;
         if (carry && n == 1) { /* the only step there is goes where it belongs */
-            out = s->states[o].h[!s->rings[streams[0]].now] + streams[0] * row;
-            c = s->states[o].c + streams[0] * row;
-            out_row = row;
+            out = st->h[!r->now] + streams[0] * h_row(layer);
+            c = st->c + streams[0] * c_row(layer);
         } else {
             gather(s, o, n, streams);
         }
-        k->finish(&layer->recurrent, gates, scratch->gates_row, products, scratch->gates_row, n, out, c, out_row);
+        recurrent_finish(scratch, layer, gates, products, n, h, out, c);
         if (carry && n > 1) {
             scatter(s, o, n, streams, out);
         }
-        in = (stream){out, out_row, n, layer->out, c == s->c};
+        in = (stream){out, scratch->row, n, layer->out, c == s->c};
     }
     lstmcore_answer(scratch, s->ops.last + 1, &in, y);
 }

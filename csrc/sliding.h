@@ -25,13 +25,13 @@ struct lstmcore_sliding {
     size_t streams;
     size_t call; /* number of the call to push, or of the part of it that is under way */
     ring *rings;
-    lstm_state *states; /* for each op, of streams*slots sequences */
-    float *gates;       /* (streams, 4*row): what each stream's last tick contributes to the first LSTM */
-    float **products;   /* for each op (streams, 4*row): the recurrent product of each stream's oldest window */
-    float *c;           /* (CHUNK, scratch->row) */
-    float *gathered;    /* (CHUNK, scratch->gates_row): products of the streams that are answered together */
-    float *rehearsal;   /* a tick of zeros, and room for the answer to it */
-    _Atomic int busy;   /* a thread is in one of the calls */
+    recurrent_state *states; /* for each op, of streams*slots sequences */
+    float *gates;     /* (streams, gates_row): what each stream's last tick contributes to the first recurrent layer */
+    float **products; /* for each op (streams, gates_row): the recurrent product of each stream's oldest window */
+    float *h, *c;     /* (CHUNK, scratch->row) */
+    float *gathered;  /* (CHUNK, scratch->gates_row): products of the streams that are answered together */
+    float *rehearsal; /* a tick of zeros, and room for the answer to it */
+    _Atomic int busy; /* a thread is in one of the calls */
     const float *bound_x;
     float *bound_y;
     lstmcore_helper *helper; /* NULL: none */

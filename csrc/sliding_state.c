@@ -21,27 +21,27 @@ size_t lstmcore_sliding_ticks(const lstmcore_sliding *s, size_t which) {
 }
 
 size_t lstmcore_sliding_state_size(const lstmcore_sliding *s) {
-    return s == NULL ? 0 : 2 * s->slots * s->model->states;
+    return s == NULL ? 0 : s->slots * (s->model->h_states + s->model->c_states);
 }
 
-/* Between a ring and an array [layer][h, c][window, the oldest first][unit], to or from. */
+/* Between a ring and an array [layer][h, c][window, the oldest first][unit], to or from. A layer without c has none. */
 static void copy_state(lstmcore_sliding *s, size_t which, float *to, const float *from) {
     const ring *r = &s->rings[which];
     size_t at = 0;
     for (size_t n = s->ops.first; n <= s->ops.last; n++) {
         const op *o = &s->model->ops[n];
-        if (o->kind != OP_LSTM) {
+        if (o->kind != OP_RECURRENT) {
             continue;
         }
-        const size_t row = round_up(o->out, ROW), bytes = o->out * sizeof(float);
         float *const parts[] = {s->states[n].h[r->now], s->states[n].c};
+        const size_t widths[] = {o->out, o->c}, rows[] = {h_row(o), c_row(o)};
         for (size_t part = 0; part < 2; part++) {
-            for (size_t age = 0; age < s->slots; age++, at += o->out) {
-                float *own = parts[part] + (which * s->slots + (r->head + age) % s->slots) * row;
+            for (size_t age = 0; age < s->slots; age++, at += widths[part]) {
+                float *own = parts[part] + (which * s->slots + (r->head + age) % s->slots) * rows[part];
                 if (to != NULL) {
-                    memcpy(to + at, own, bytes);
+                    memcpy(to + at, own, widths[part] * sizeof *own);
                 } else {
-                    memcpy(own, from + at, bytes);
+                    memcpy(own, from + at, widths[part] * sizeof *own);
                 }
             }
         }

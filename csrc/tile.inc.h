@@ -108,6 +108,12 @@ static void project(const packed *w, const float *in, size_t in_row, size_t rows
 #undef TAIL_ONLY
         return;
     }
+    if (w->gates == 3) {
+        for (; block < w->blocks; block++) {
+            project_blocks(1, 3, 0, w, block, in, in_row, rows, out, out_row);
+        }
+        return;
+    }
     /* One gate fills few accumulators, so several blocks go at once. */
     for (; block + 4 <= w->blocks; block += 4) {
         project_blocks(4, 1, 0, w, block, in, in_row, rows, out, out_row);
@@ -123,9 +129,15 @@ static void project(const packed *w, const float *in, size_t in_row, size_t rows
 /* The recurrent product of one sequence. A caller who changes the direction from step to step begins with the weights
  * that the nearest cache still holds. */
 static void product(const packed *r, const float *h, int down, float *out) {
+    if (r->gates == 1) {
+        project(r, h, 0, 1, out, 0);
+        return;
+    }
     for (size_t n = 0; n < r->blocks; n++) {
         const size_t block = down ? r->blocks - 1 - n : n;
-        if (block + 1 < r->blocks) {
+        if (r->gates == 3) {
+            project_tile(1, 1, 3, 0, r, block, h, 0, out, 0);
+        } else if (block + 1 < r->blocks) {
             project_tile(1, 1, 4, 0, r, block, h, 0, out, 0);
         } else {
 #define LAST(TAIL) project_tile(1, 1, 4, TAIL, r, block, h, 0, out, 0);

@@ -1,14 +1,13 @@
 /* Every window of a long series: CHUNK of them in lockstep, over what their common ticks contribute. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "fp_mode.h"
 #include "lockstep.h"
 
 /* `n` windows, at most CHUNK, that begin `stride` ticks apart at x. */
-static void run_windows(lstmcore_session *s, const span *ops, lstm_state *states, float *gates, const float *x,
+static void run_windows(lstmcore_session *s, const span *ops, recurrent_state *states, float *gates, const float *x,
                         size_t n, size_t window, size_t stride, float *y) {
-    const size_t features = s->model->input_size, gates_row = 4 * round_up(s->model->ops[ops->first].out, ROW);
+    const size_t features = s->model->input_size, gates_row = s->model->ops[ops->first].gates_row;
     /* Windows further apart than they are long share no tick, and what lies between them is left out. */
     const size_t apart = stride < window ? stride : window;
     const size_t pieces = stride < window ? 1 : n, ticks = stride < window ? (n - 1) * stride + window : window;
@@ -19,10 +18,8 @@ static void run_windows(lstmcore_session *s, const span *ops, lstm_state *states
         }
     }
     for (size_t o = ops->first; o <= ops->last; o++) {
-        if (s->model->ops[o].kind == OP_LSTM) {
-            const size_t bytes = n * round_up(s->model->ops[o].out, ROW) * sizeof(float);
-            memset(states[o].h[0], 0, bytes);
-            memset(states[o].c, 0, bytes);
+        if (s->model->ops[o].kind == OP_RECURRENT) {
+            lstmcore_states_zero(&s->model->ops[o], &states[o], 0, 0, n);
         }
     }
     stream in = {0};
@@ -45,9 +42,9 @@ int lstmcore_run_windows(lstmcore_session *s, const float *x, size_t ticks, size
     while (at_once > 4 && (at_once - 1) * apart > 16 * CHUNK) {
         at_once /= 2;
     }
-    const size_t gates_row = 4 * round_up(s->model->ops[ops.first].out, ROW);
+    const size_t gates_row = s->model->ops[ops.first].gates_row;
     float *gates = lstmcore_floats_new(((at_once - 1) * apart + window) * gates_row);
-    lstm_state *states = lstmcore_states_new(s->model, at_once);
+    recurrent_state *states = lstmcore_states_new(s->model, at_once);
     const int code = gates == NULL || states == NULL ? LSTMCORE_NO_MEMORY : LSTMCORE_OK;
     const fp_mode callers = fp_mode_enter();
     for (size_t w = 0; code == LSTMCORE_OK && w < windows; w += at_once) {

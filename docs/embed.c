@@ -34,7 +34,7 @@ int main(void) {
     int failed = check(lstmcore_model_new(NULL, FEATURES, &model)) ||
                  check(lstmcore_model_add_lstm(model, HIDDEN, &weight_ih[0][0], &weight_hh[0][0], bias, 0)) ||
                  check(lstmcore_model_add_linear(model, 1, &head[0][0], head_bias)) ||
-                 check(lstmcore_model_add_activation(model, LSTMCORE_SIGMOID, 0.0f)) ||
+                 check(lstmcore_model_add_activation(model, LSTMCORE_SIGMOID, 0.0f, 0.0f)) ||
                  check(lstmcore_session_new(model, &session)) ||
                  check(lstmcore_run(session, &window[0][0], TICKS, NULL, NULL, answer));
     if (!failed) {

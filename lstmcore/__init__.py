@@ -7,7 +7,7 @@
 
 from lstmcore._version import __version__
 from lstmcore.errors import BackendError, LstmcoreError, ModelFormatError, UnsupportedError
-from lstmcore.formats import from_torch, load
+from lstmcore.formats import from_state_dict, from_torch, load
 from lstmcore.info import info
 from lstmcore.model import Model
 from lstmcore.pool import SlidingPool
@@ -21,6 +21,7 @@ __all__ = [
     "SlidingPool",
     "UnsupportedError",
     "__version__",
+    "from_state_dict",
     "from_torch",
     "info",
     "load",

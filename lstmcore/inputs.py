@@ -109,6 +109,8 @@ def as_states(
     """
     if state is None:
         return None, None
+    if not layers:
+        raise ValueError("state: the model has no recurrent layer, so none of its layers takes one")
     names = [layer.name for layer in layers]
     given: Mapping[str, Any] | None = (
         state if isinstance(state, Mapping) else {names[0]: state} if len(names) == 1 else None
@@ -120,10 +122,7 @@ def as_states(
     h, c = [], []
     for layer in layers:
         if layer.cell_width:
-            try:
-                h_0, c_0 = given[layer.name]
-            except (TypeError, ValueError):
-                raise TypeError(f"state of {layer.name}: expected a pair (h, c)") from None
+            h_0, c_0 = _as_pair(given[layer.name], layer)
             c.append(_as_state(c_0, layer, layer.cell_width, x, dtype, "c"))
         else:
             h_0 = given[layer.name]
@@ -155,6 +154,17 @@ def as_lengths(lengths: npt.ArrayLike, windows: Array) -> Array:
     return array
 
 
+def _as_pair(value: Any, layer: Recurrent) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    """The h and c of an LSTM."""
+    try:
+        if isinstance(value, np.ndarray) and value.ndim < 3:
+            raise ValueError("rows of h alone, of which two would pass for a pair")
+        h, c = value
+    except (TypeError, ValueError):
+        raise TypeError(f"state of {layer.name}: expected a pair (h, c)") from None
+    return h, c
+
+
 def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtype: np.dtype[Any], letter: str) -> Array:
     """(rows, width) or (rows, N, width) -> (N, rows*width); rows are layers times directions."""
     what = f"state {letter} of {layer.name}"
@@ -164,7 +174,11 @@ def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtyp
     full = (one[0], *batch, one[1])
     if array.shape not in (one, full):
         forms = " or ".join(str(shape) for shape in sorted({one, full}, key=len))
-        raise ValueError(f"{what}: expected shape {forms}, got {array.shape}")
+        rows = ", rows being layers times directions" if layer.bidirectional else ""
+        alone = (
+            f"; {type(layer).__name__} layers have h alone" if isinstance(value, tuple) and not layer.cell_width else ""
+        )
+        raise ValueError(f"{what}: expected shape {forms}{rows}, got {array.shape}{alone}")
     n = batch[0] if batch else 1
     if array.shape == one:
         return np.broadcast_to(array.reshape(1, -1), (n, array.size))

@@ -236,10 +236,11 @@ class Reverse(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Masking(Layer):
-    """Ticks whose features all equal `mask_value` are skipped by the recurrent layers behind it, as in Keras.
+    """Ticks whose features all equal `mask_value` are skipped by the recurrent layers behind it, as in Keras 3.
 
     Their states are carried over such a tick; where sequences come out, its output is that of the tick before it, or
-    zeros.
+    zeros; that of a bidirectional layer is zeros. Other layers see zeros there. Several inputs joined are skipped where
+    all of them are.
     """
 
     mask_value: float = 0.0
@@ -260,9 +261,8 @@ class Merge(Layer):
         if len(shapes) < 2:
             return self.output_shape(shapes[0])
         for name, shape in zip(self.inputs, shapes, strict=True):
-            self._need(
-                self._comparable(shape) == self._comparable(shapes[0]), shape, f"{name!r} of shape {show(shapes[0])}"
-            )
+            same = self._comparable(shapes[0])
+            self._need(self._comparable(shape) == same, shape, f"{name!r} of shape {show(same)}")
         return shapes[0]
 
     def _comparable(self, shape: Shape) -> Shape:
@@ -289,14 +289,15 @@ class Concat(Merge):
     """Its inputs' features, one input behind the other."""
 
     def output_of(self, shapes: Sequence[Shape]) -> Shape:
+        for shape in shapes:
+            self._need(len(shape) > 0 and isinstance(shape[-1], int), shape, "features in the last axis")
         first = super().output_of(shapes)
-        self._need(len(first) > 0, first, "features in the last axis")
         size = sum(int(shape[-1]) for shape in shapes)
         self._need(size <= MAX_SIZE, first, f"at most {MAX_SIZE} features together")
         return (*first[:-1], size)
 
     def _comparable(self, shape: Shape) -> Shape:
-        return shape[:-1]
+        return (*shape[:-1], "any")
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,10 +76,10 @@ class Recurrent(Layer):
 
     @property
     def plain(self) -> bool:
-        """Nothing but what `torch.nn` has of this layer: the usual activations, and no other variation."""
+        """Its step is the usual one: no variation of it, and the usual activations."""
         return all(
             getattr(self, f.name) == f.default for f in dataclasses.fields(self) if f.metadata.get("variation", False)
-        ) and (self.activations == self.usual and self.clip == 0 and not self.learned_state)
+        ) and (self.activations == self.usual and self.clip == 0)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -220,4 +220,4 @@ class RNN(Recurrent):
 
     @property
     def plain(self) -> bool:
-        return self.activations in ("tanh", "relu") and self.clip == 0 and not self.learned_state
+        return self.activations in ("tanh", "relu") and self.clip == 0

@@ -173,14 +173,14 @@ def elu(x: Array, alpha: float) -> Array:
 def gelu(x: Array) -> Array:
     """x·Φ(x), Φ the normal distribution function. Hendrycks & Gimpel 2016."""
     erf = np.vectorize(math.erf, otypes=[x.dtype])
-    y: Array = x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)))) / 2
+    y: Array = x * ((1 + erf(x * x.dtype.type(math.sqrt(0.5)))) / 2)
     return y
 
 
 def gelu_tanh(x: Array) -> Array:
     """The tanh form of GELU, torch's `approximate="tanh"`."""
     inner = x.dtype.type(math.sqrt(2 / math.pi)) * (x + x.dtype.type(0.044715) * x**3)
-    y: Array = x * (1 + np.tanh(inner)) / 2
+    y: Array = x * ((1 + np.tanh(inner)) / 2)
     return y
 
 

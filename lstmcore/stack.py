@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lstmcore.layers import INPUT, KINDS, Flatten, Layer, Merge, Scaler, Shape
+from lstmcore.layers import INPUT, KINDS, Concat, Flatten, Layer, Scaler, Shape
 
 
 def unused_name(name: str, layers: Iterable[Layer]) -> str:
@@ -81,13 +81,11 @@ SIZES = ("input_size", "in_features", "num_features")
 
 def _input_size(layers: tuple[Layer, ...], read: Sequence[tuple[int, ...]]) -> int:
     """What the first layer says that sees the model's features, through layers to whom their number is all one."""
-    steps = {0: 1}  # of the values that have the input's features: how many ticks are in one
-    for n, (layer, inputs) in enumerate(zip(layers, read, strict=True)):
-        if inputs[0] not in steps:
-            continue
+    times = [1]  # of each value: its features, as a multiple of the input's
+    for layer, inputs in zip(layers, read, strict=True):
         size = next((getattr(layer, name) for name in SIZES if hasattr(layer, name)), None)
         if size is not None:
-            return int(size) // steps[inputs[0]]
-        if not isinstance(layer, Merge):
-            steps[n + 1] = layer.steps if isinstance(layer, Flatten) else steps[inputs[0]]
+            return int(size) // times[inputs[0]]
+        joined = sum(times[n] for n in inputs) if isinstance(layer, Concat) else times[inputs[0]]
+        times.append(joined * layer.steps if isinstance(layer, Flatten) else joined)
     raise ValueError("no layer says how many features a tick has: a model needs an LSTM or a Linear layer")

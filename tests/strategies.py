@@ -12,6 +12,9 @@ from lstmcore import layers as L
 
 SEEDS = st.integers(0, 2**32 - 1)
 
+#: The backends that have every layer.
+BACKENDS = ("numpy", "c")
+
 #: How strongly an LSTM feeds back: the standard deviation of its weights times √hidden. Trained models stay below 3.
 GAINS = st.sampled_from([0.1, 0.5, 1.0, 3.0])
 
@@ -53,6 +56,26 @@ def lstm_layers(draw: st.DrawFn, max_hidden: int = 130, return_sequences: bool |
         num_layers=draw(st.integers(1, 3)),
         bias=draw(st.booleans()),
         return_sequences=sequences,
+    )
+    return layer
+
+
+@st.composite
+def recurrent_layers(draw: st.DrawFn, kinds: tuple[type[L.Recurrent], ...] = (L.LSTM, L.GRU, L.RNN)) -> L.Recurrent:
+    """What torch has of these kinds, in float64: input and hidden 1..9, layers 1..3, one or both directions."""
+    kind = draw(st.sampled_from(kinds))
+    settings: dict[str, Any] = {name: draw(st.booleans()) for name in ("bias", "return_sequences", "bidirectional")}
+    settings["num_layers"] = draw(st.integers(1, 3))
+    settings["hidden_size"] = draw(st.integers(1, 9))
+    if settings["bidirectional"] and settings["num_layers"] == 1:
+        settings["merge"] = draw(st.sampled_from(["concat", "sum", "mean", "mul"]))
+    if kind is L.LSTM and settings["hidden_size"] > 1:
+        settings["proj_size"] = draw(st.integers(0, settings["hidden_size"] - 1))
+    if kind is L.RNN:
+        settings["activations"] = draw(st.sampled_from(["tanh", "relu"]))
+    rng = np.random.default_rng(draw(SEEDS))
+    layer: L.Recurrent = make(
+        kind, "layer", rng, gain=draw(GAINS), dtype="f8", input_size=draw(st.integers(1, 9)), **settings
     )
     return layer
 
@@ -104,3 +127,9 @@ def states(layer: L.LSTM, rng: np.random.Generator, *batch: int) -> tuple[Any, A
     """Random initial states (L, *batch, H)."""
     shape = (layer.num_layers, *batch, layer.hidden_size)
     return normal(rng, *shape), normal(rng, *shape)
+
+
+def start(layer: L.Recurrent, rng: np.random.Generator, *batch: int) -> Any:
+    """Random initial states as a call takes them, float64: (h, c) of an LSTM, else h."""
+    h = rng.normal(size=(layer.states, *batch, layer.state_width))
+    return (h, rng.normal(size=(layer.states, *batch, layer.cell_width))) if layer.cell_width else h

@@ -71,8 +71,8 @@ def test_windows_longer_than_a_chunk_equal_the_reference(steps: int) -> None:
 
 def test_c_programs_hashes_agree(native_hashes: dict[str, list[str]]) -> None:
     scalar = native_hashes["scalar"]
-    assert len(scalar) == 230
-    assert len({line.split()[1] for line in scalar}) > 200, "the models' answers must differ for hashes to say anything"
+    assert len(scalar) == 460
+    assert len({line.split()[1] for line in scalar}) > 400, "the models' answers must differ for hashes to say anything"
     for kernel, lines in native_hashes.items():
         assert lines == scalar, kernel
 

@@ -184,7 +184,11 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     assert "is not JSON" in refused(foreign)
     checkpoint = tmp_path / "model.pt"
     checkpoint.write_bytes(b"PK\x03\x04")
-    assert "lstmcore.from_torch" in refused(checkpoint)
+    assert str(checkpoint) in refused(checkpoint)
+    nothing = tmp_path / "model.bin"
+    assert "expected a name that ends in .safetensors, .keras" in refused(nothing)
+    with pytest.raises(ValueError, match="layers: only a state_dict"):
+        lstmcore.load(foreign, layers=[])
     with pytest.raises(FileNotFoundError):
         lstmcore.load(tmp_path / "absent.safetensors")
 

@@ -241,6 +241,7 @@ def test_strides_of_axes_with_one_element_do_not_matter(path: Path) -> None:
 
 # --- other formats --------------------------------------------------------------------------------
 
+EXPORTED = r"it is a torch.export archive; in torch, torch.save\(torch.export.load\(path\).state_dict, other_path\)"
 AGAIN = r"; load it in torch and torch.save\(module.state_dict\(\), path\)"
 
 
@@ -253,18 +254,18 @@ def _script(path: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(nn.Linear(2, 2)).save(path)
-    return "it is a TorchScript archive" + AGAIN
+    return r"it is a TorchScript archive; in torch, torch.save\(torch.jit.load\(path\).state_dict\(\), other_path\)"
 
 
 def _export(path: Path) -> str:
     with path.open("wb") as stream:
         torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), stream)
-    return "it is a torch.export archive" + AGAIN
+    return EXPORTED
 
 
 def _old_export(path: Path) -> str:
     write(path, {"serialized_exported_program.json": b"{}", "version": b"3"}, folder="")
-    return "it is a torch.export archive" + AGAIN
+    return EXPORTED
 
 
 def _package(path: Path) -> str:

@@ -4,6 +4,9 @@
 #: weights' products over up to 130 terms, 80 steps and 3 layers leaves errors below this where the dynamics are tame.
 FLOAT32 = 2e-6
 
+#: The same for float64: the order of sums is all that differs, amplified by the dynamics.
+FLOAT64 = 1e-10
+
 #: Where the dynamics amplify rounding (large weights), torch's own float32 error says how much error is inherent.
 #: Two float32 implementations that round differently differ by chance; twice the largest of several torch runs
 #: holds for both.

@@ -12,28 +12,11 @@ import numpy as np
 
 from lstmcore.backends import Runner
 from lstmcore.backends.c_binding import Bound, address, check, ffi, floats, function, kernel_name, kernels_here, lib
+from lstmcore.backends.c_layers import ADD
+from lstmcore.backends.numpy import start_of
 from lstmcore.backends.streams import Slider, answer_shape
-from lstmcore.errors import BackendError
-from lstmcore.folding import affine_of, fold
-from lstmcore.layers import (
-    ELU,
-    GELU,
-    LSTM,
-    Array,
-    BatchNorm1d,
-    Flatten,
-    Layer,
-    LeakyReLU,
-    Linear,
-    Recurrent,
-    ReLU,
-    Scaler,
-    Shape,
-    Sigmoid,
-    Softmax,
-    Squeeze,
-    Tanh,
-)
+from lstmcore.folding import fold
+from lstmcore.layers import Array, Layer, Recurrent, Shape
 
 __all__ = ["CRunner", "compile_model", "default_kernel", "kernels_built", "kernels_here"]
 
@@ -59,6 +42,16 @@ def compile_model(layers: Sequence[Layer], features: int, output: Shape, kernel:
     return CRunner(layers, features, output, kernel)
 
 
+def _learned(layers: Sequence[Layer]) -> tuple[Array, Array] | None:
+    """The states h and c, (1, S) each, that a window begins with where layers have learned some; None: zeros."""
+    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    if not any(layer.learned_state for layer in recurrent):
+        return None
+    states = [start_of(layer, np.dtype(np.float32)) for layer in recurrent]
+    h, c = (np.concatenate([part.ravel() for part in parts])[np.newaxis] for parts in zip(*states, strict=True))
+    return h, c
+
+
 def _new_model(kernel: str | None, input_size: int) -> Any:
     out = ffi.new("lstmcore_model **")
     name = ffi.NULL if kernel is None else ffi.new("char[]", kernel.encode())
@@ -76,17 +69,18 @@ class CRunner(Runner):
         layers = fold(layers)
         self._model = _new_model(kernel, features)
         for layer in layers:
-            if type(layer) not in ADD or (isinstance(layer, Recurrent) and not layer.plain):
-                raise BackendError(f"{layer.label}: the c backend does not have this layer yet")
             for code in ADD[type(layer)](self._model, layer):
                 check(code, layer.label)
         self.kernel = str(ffi.string(lib.lstmcore_model_kernel(self._model)).decode())
         self._layers, self._output = layers, output
+        self._start = _learned(layers)
         self._local = threading.local()
         self._session()  # memory that is short is told of now, not at the first tick
 
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
         n, steps, _ = windows.shape
+        if h is None and self._start is not None:
+            h, c = (np.repeat(state, n, axis=0) for state in self._start)
         answers = np.empty((n, *self._answer_shape(steps)), np.float32)
         handle = self._session().handle
         code = lib.lstmcore_run_many(handle, floats(windows), n, steps, floats(h), floats(c), floats(answers))
@@ -94,6 +88,8 @@ class CRunner(Runner):
         return answers
 
     def run_window(self, window: Array) -> Array:
+        if self._start is not None:
+            return super().run_window(window)
         self._session().bind(window.shape, self._answer_shape(len(window)))
         answer = self.run_again(window)
         assert answer is not None, "the shape was bound just now"
@@ -107,16 +103,26 @@ class CRunner(Runner):
         return answer
 
     def slider(self, window: int | None, streams: int) -> Slider:
-        carries = any(isinstance(layer, LSTM) for layer in self._layers)
-        if not (carries if window is None else lib.lstmcore_model_slides(self._model)):
+        carries = any(isinstance(layer, Recurrent) for layer in self._layers)
+        if not (carries if window is None else self._slides()):
             return super().slider(window, streams)
         from lstmcore.backends.c_streams import CSlider
 
         layers, output, features = self.given
-        return CSlider(self._model, layers, answer_shape(output, window), features, window, streams)
+        start = None if self._start is None else np.concatenate(self._states())
+        return CSlider(self._model, layers, answer_shape(output, window), features, window, streams, start)
+
+    def _slides(self) -> bool:
+        """Windows in flight begin at zero: not so where a layer has learned to begin elsewhere."""
+        return self._start is None and bool(lib.lstmcore_model_slides(self._model))
+
+    def _states(self) -> list[Array]:
+        """What each layer's sequence begins with, h and c of one layer behind the other."""
+        states = [start_of(layer, self.dtype) for layer in self._layers if isinstance(layer, Recurrent)]
+        return [row for h, c in states for rows in zip(h, c, strict=True) for row in rows]
 
     def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
-        if not lib.lstmcore_model_slides(self._model):
+        if not self._slides():
             super().run_windows(series, window, stride, answers)
             return
         handle = self._session().handle
@@ -164,65 +170,3 @@ class Session:
     def __del__(self) -> None:
         if hasattr(self, "handle"):
             lib.lstmcore_session_free(self.handle)
-
-
-def _add_lstm(model: Any, layer: LSTM) -> list[int]:
-    w = layer.weights
-    codes = []
-    for k in range(layer.num_layers):
-        inner = k + 1 < layer.num_layers
-        matrices = (floats(w[f"{key}_l{k}"]) for key in ("weight_ih", "weight_hh", "bias_ih"))
-        codes.append(lib.lstmcore_model_add_lstm(model, layer.hidden_size, *matrices, inner or layer.return_sequences))
-    return codes
-
-
-def _add_linear(model: Any, layer: Linear) -> list[int]:
-    w = layer.weights
-    return [lib.lstmcore_model_add_linear(model, layer.out_features, floats(w["weight"]), floats(w["bias"]))]
-
-
-def _add_affine(model: Any, scale: Array, shift: Array) -> int:
-    scale, shift = (np.ascontiguousarray(a, np.float32) for a in (scale, shift))
-    return int(lib.lstmcore_model_add_affine(model, floats(scale), floats(shift)))
-
-
-def _add_batch_norm(model: Any, layer: BatchNorm1d) -> list[int]:
-    wide = layer.map_weights(lambda w: w.astype(np.float64))
-    return [_add_affine(model, *affine_of(wide))]
-
-
-def _add_scaler(model: Any, layer: Scaler) -> list[int]:
-    """Two roundings, as in the equation: subtracting a scaled mean would lose the digits that the mean shares."""
-    mean, scale = (layer.weights[key].astype(np.float64) for key in ("mean", "scale"))
-    codes = [_add_affine(model, np.ones_like(mean), -mean)]
-    return codes if np.all(scale == 1) else [*codes, _add_affine(model, 1 / scale, np.zeros_like(mean))]
-
-
-def _activation(kind: str, setting: str | None = None) -> Callable[[Any, Any], list[int]]:
-    def add(model: Any, layer: Layer) -> list[int]:
-        alpha = getattr(layer, setting) if setting else 0.0
-        return [lib.lstmcore_model_add_activation(model, getattr(lib, f"LSTMCORE_{kind}"), alpha)]
-
-    return add
-
-
-def _add_gelu(model: Any, layer: GELU) -> list[int]:
-    return _activation("GELU" if layer.approximate == "none" else "GELU_TANH")(model, layer)
-
-
-#: How each layer that folding leaves is given to the core: the codes that came back.
-ADD: dict[type[Layer], Callable[[Any, Any], list[int]]] = {
-    LSTM: _add_lstm,
-    Linear: _add_linear,
-    BatchNorm1d: _add_batch_norm,
-    Scaler: _add_scaler,
-    ReLU: _activation("RELU"),
-    LeakyReLU: _activation("LEAKY_RELU", "negative_slope"),
-    ELU: _activation("ELU", "alpha"),
-    GELU: _add_gelu,
-    Tanh: _activation("TANH"),
-    Sigmoid: _activation("SIGMOID"),
-    Softmax: lambda model, layer: [lib.lstmcore_model_add_softmax(model)],
-    Flatten: lambda model, layer: [lib.lstmcore_model_add_flatten(model, layer.steps)],
-    Squeeze: lambda model, layer: [],
-}

@@ -29,6 +29,7 @@ class CSlider(Slider):
         features: int,
         window: int | None,
         streams: int,
+        start: Array | None = None,
     ) -> None:
         out = ffi.new("lstmcore_sliding **")
         what = f"the states of {streams} streams of windows of {window} ticks"
@@ -42,6 +43,10 @@ class CSlider(Slider):
         check(lib.lstmcore_sliding_bind(self._handle, floats(self.x), floats(self.y)), "bind")
         self.push_bound = functools.partial(lib.lstmcore_sliding_push_bound, self._handle)
         self._shapes = state_parts(layers, window or 1)
+        #: What a sequence begins with, laid out as the core's state; None: zeros.
+        self._start = start
+        for stream in range(streams if start is not None else 0):
+            self.reset(stream)
 
     def push(self, streams: Array, x: Array, y: Array) -> None:
         ids = ffi.from_buffer("size_t[]", streams)
@@ -65,6 +70,8 @@ class CSlider(Slider):
 
     def reset(self, stream: int) -> None:
         check(lib.lstmcore_sliding_reset(self._handle, stream), "reset")
+        if self._start is not None:
+            check(lib.lstmcore_sliding_set_state(self._handle, stream, floats(self._start), 0), "reset")
 
     def ticks(self, stream: int) -> int:
         return int(lib.lstmcore_sliding_ticks(self._handle, stream))

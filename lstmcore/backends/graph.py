@@ -15,11 +15,13 @@ import numpy as np
 
 from lstmcore.backends import Runner
 from lstmcore.backends.graph_streams import GraphSlider
+from lstmcore.backends.numpy import start_of
 from lstmcore.backends.streams import Slider, WholeWindows, answer_shape
 from lstmcore.layers import (
     Add,
     Array,
     Concat,
+    Dropout,
     Layer,
     Masking,
     Mean,
@@ -28,6 +30,7 @@ from lstmcore.layers import (
     Recurrent,
     Reverse,
     Shape,
+    Squeeze,
 )
 from lstmcore.reference import merged
 from lstmcore.stack import is_chain, sources, unused_name
@@ -47,11 +50,14 @@ def is_graph(layers: Sequence[Layer]) -> bool:
 
 
 def lower(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers, each with its `inputs` named, and the bidirectional ones taken apart."""
+    """The layers, each with its `inputs` named, without dropout, and the bidirectional ones taken apart."""
     out: list[Layer] = []
     came: list[str] = ["input"]  # the name of what came out of each layer
     for layer, read in zip(layers, sources(layers), strict=True):
         inputs = tuple(came[n] for n in read)
+        if isinstance(layer, Dropout):
+            came.append(inputs[0])
+            continue
         if isinstance(layer, Recurrent) and layer.bidirectional:
             out += _both_directions(layer, inputs[0], [*layers, *out])
         else:
@@ -95,9 +101,15 @@ class Node:
     layers: list[Layer]
     reads: tuple[int, ...]  # 0: the model's input; n + 1: what came out of node n
     shape: Shape
+    features: int  # of a tick of what a chain reads; a number alone counts as one
     runner: Runner | None = None  # of a chain
     h: tuple[int, int] = (0, 0)  # its first and last among the states that are given
     c: tuple[int, int] = (0, 0)
+
+    @property
+    def computes(self) -> bool:
+        """Whether there is more to it than another shape."""
+        return not all(isinstance(layer, Squeeze) for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -113,15 +125,18 @@ class GraphRunner(Runner):
 
     def __init__(self, layers: Sequence[Layer], features: int, compiler: Compiler, dtype: np.dtype[Any] | None) -> None:
         self.nodes = cut(lower(layers), features)
+        #: The joins of both directions, which put out zeros at skipped ticks where one direction repeats itself.
+        self.zeroed = {layer.name for layer in layers if getattr(layer, "bidirectional", False)}
         runners = []
         for node in self.nodes:
-            if type(node.layers[0]) in (*MERGES, Reverse, Masking):
+            if type(node.layers[0]) in (*MERGES, Reverse, Masking) or not node.computes:
                 continue
             first = self._shape(node.reads[0], features)
-            # A vector goes through a chain as a sequence of one step.
-            output = node.shape if len(first) == 2 else ("T", *node.shape)
-            node.runner = compiler([x.replace(inputs=()) for x in node.layers], int(first[-1]), output)
-            node.runner.given = node.layers, output, int(first[-1])
+            # A vector goes through a chain as a sequence of one step, numbers without features as ticks of one.
+            one = ("T", 1) if first in (("T",), ()) else ("T", *node.shape)
+            output = node.shape if len(first) == 2 else one
+            node.runner = compiler([x.replace(inputs=()) for x in node.layers], node.features, output)
+            node.runner.given = node.layers, output, node.features
             if dtype is not None:
                 node.runner.dtype = dtype
             runners.append(node.runner)
@@ -151,20 +166,26 @@ class GraphRunner(Runner):
         if isinstance(layer, Merge):
             kept = [value.kept for value in given if value.kept is not None]
             joined = merged([value.array for value in given], MERGES[type(layer)])
-            return Value(joined, np.logical_and.reduce(kept) if kept and joined.ndim == 2 else None)
+            if len(kept) < len(given):
+                return Value(joined)
+            both = np.logical_or.reduce(kept)
+            if layer.name in self.zeroed:
+                joined[~both] = 0
+            return Value(joined, both)
         if isinstance(layer, Reverse):
             return Value(np.ascontiguousarray(first.array[::-1]), None if first.kept is None else first.kept[::-1])
         if isinstance(layer, Masking):
             differs = (first.array != first.array.dtype.type(layer.mask_value)).any(axis=1)
-            return Value(first.array, differs if first.kept is None else differs & first.kept)
-        assert node.runner is not None
+            return Value(np.where(differs[:, np.newaxis], first.array, first.array.dtype.type(0)), differs)
+        if node.runner is None:
+            return Value(first.array[..., 0], first.kept)
         states = [None if s is None else s[np.newaxis, slice(*at)] for s, at in ((h, node.h), (c, node.c))]
         if first.kept is not None and isinstance(layer, Recurrent):
             return self._run_masked(node, layer, first, states)
-        sequence = first.array if first.array.ndim == 2 else first.array[np.newaxis]
-        answer = node.runner.run(np.ascontiguousarray(sequence)[np.newaxis], *states)[0]
-        answer = answer if first.array.ndim == 2 else answer[0]
-        return Value(answer, first.kept if len(node.shape) > 1 or node.shape == ("T",) else None)
+        sequence = np.ascontiguousarray(first.array).reshape(-1, node.features)
+        answer = node.runner.run(sequence[np.newaxis], *states)[0]
+        answer = answer.reshape([len(sequence) if n == "T" else n for n in node.shape])
+        return Value(answer, first.kept if "T" in node.shape else None)
 
     def _run_masked(self, node: Node, layer: Recurrent, x: Value, states: list[Array | None]) -> Value:
         """A recurrent layer over the steps that count; the others repeat what came out before them."""
@@ -174,8 +195,9 @@ class GraphRunner(Runner):
         shape = (len(x.array), layer.width) if layer.return_sequences else (layer.width,)
         answer = np.zeros(shape, self.dtype)
         if len(rows) == 0:
-            if not layer.return_sequences and states[0] is not None:
-                answer[:] = states[0].reshape(layer.states, layer.state_width)[-1]
+            if not layer.return_sequences:  # the state that it begins with is the one that it ends with
+                h = start_of(layer, self.dtype)[0] if states[0] is None else states[0]
+                answer[:] = h.reshape(layer.states, layer.state_width)[-1]
             return Value(answer, x.kept if layer.return_sequences else None)
         found = node.runner.run(rows[np.newaxis], *states)[0]
         if not layer.return_sequences:
@@ -218,7 +240,9 @@ def cut(layers: Sequence[Layer], features: int) -> list[Node]:
             nodes[-1].layers.append(layer)
             nodes[-1].shape = shapes[n + 1]
         else:
-            nodes.append(Node([layer], tuple(node_of[i] for i in inputs), shapes[n + 1]))
+            first = shapes[inputs[0]]
+            size = 1 if first in (("T",), ()) else int(first[-1])
+            nodes.append(Node([layer], tuple(node_of[i] for i in inputs), shapes[n + 1], size))
         node_of[n + 1] = len(nodes)
     return nodes
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.backends.streams import OneByOne, Parts, Slider
+from lstmcore.backends.streams import OneByOne, Parts, Slider, answer_shape
 from lstmcore.layers import Array, Layer, Recurrent
 from lstmcore.reference import merged
 
@@ -39,14 +39,19 @@ class GraphSlider(OneByOne):
         values = [x]
         for node, slider in zip(self.nodes, self.sliders, strict=True):
             given = [values[n] for n in node.reads]
-            if slider is not None:
-                out = np.empty((1, *slider.y.shape), slider.y.dtype)
-                slider.push(np.array([stream], np.uintp), np.ascontiguousarray(given[0][np.newaxis]), out)
-                values.append(out[0])
-            elif node.runner is not None:
-                values.append(node.runner.run(np.ascontiguousarray(given[0])[np.newaxis, np.newaxis], None, None)[0, 0])
+            if type(node.layers[0]) in self.merges:
+                with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+                    out = merged(given, self.merges[type(node.layers[0])])
+            elif node.runner is None:
+                out = given[0]
             else:
-                values.append(merged(given, self.merges[type(node.layers[0])]))
+                tick = np.ascontiguousarray(given[0]).reshape(1, node.features)
+                if slider is None:
+                    out = node.runner.run(tick[np.newaxis], None, None)
+                else:
+                    out = np.empty((1, *slider.y.shape), slider.y.dtype)
+                    slider.push(np.array([stream], np.uintp), tick, out)
+            values.append(out.reshape(answer_shape(node.shape, None)))
         self.seen[stream] += 1
         y[...] = values[-1].reshape(y.shape)
 

@@ -48,7 +48,7 @@ class Packed:
         self._parts: list[Array] = []
         self._size = 0
         for layer in layers:
-            if type(layer) not in OPERATIONS or (isinstance(layer, LSTM) and not layer.plain):
+            if type(layer) not in OPERATIONS or (isinstance(layer, LSTM) and (layer.learned_state or not layer.plain)):
                 raise BackendError(f"{layer.label}: the numba backend does not have this layer; c and numpy have")
         self.operations = [operation for layer in layers for operation in OPERATIONS[type(layer)](self, layer)]
         self.weights = aligned(self._size)

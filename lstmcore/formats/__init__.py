@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +17,35 @@ if TYPE_CHECKING:
     import torch
 
 
-def load(path: str | os.PathLike[str], *, backend: str = "auto", kernel: str | None = None) -> Model:
-    """Read a model file.
+#: The module that reads each kind of file.
+READERS = {
+    ".safetensors": "safetensors",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".onnx": "onnx",
+    ".pt": "torch_state_dict",
+    ".pth": "torch_state_dict",
+    ".pt2": "torch_state_dict",  # refused there, with what to do
+}
+
+
+def load(
+    path: str | os.PathLike[str], *, layers: Any = None, backend: str = "auto", kernel: str | None = None
+) -> Model:
+    """Read a model file. Neither torch nor Keras nor TensorFlow is needed, and nothing in a file is executed.
 
     Args:
-        path: A `.safetensors` file that `Model.save` wrote.
+        path: By its suffix: `.safetensors`, that `Model.save` wrote; `.keras`, `.h5` or `.hdf5`, a model that Keras
+            saved (needs h5py); `.onnx` (needs onnx); `.pt` or `.pth`, a state_dict that torch saved.
+        layers: The architecture, for a state_dict alone, which does not have it: see `from_state_dict`.
         backend: See `Model`.
         kernel: See `Model`.
 
     Raises:
         FileNotFoundError: No such file.
-        ModelFormatError: A file that is damaged, of another format or version, or inconsistent.
+        ModelFormatError: A file that is damaged, hostile, of another format or version, or inconsistent.
+        UnsupportedError: A part of the model that lstmcore has no equation for, or a package that is not installed.
         BackendError: A backend or kernel that cannot run here.
 
     >>> import numpy as np
@@ -33,13 +53,42 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", kernel: str | N
     >>> load(MODEL)(np.zeros((50, 10))).shape
     (1,)
     """
-    from lstmcore.formats import safetensors
+    file = os.fspath(path)
+    suffix = Path(file).suffix.lower()
+    if suffix not in READERS:
+        raise ModelFormatError(f"{file}: expected a name that ends in {', '.join(READERS)}, got {suffix!r}")
+    reader = importlib.import_module(f"lstmcore.formats.{READERS[suffix]}")
+    if layers is not None and READERS[suffix] != "torch_state_dict":
+        raise ValueError(f"{file}: layers: only a state_dict (.pt, .pth) needs them; this file has its architecture")
+    found = reader.read(file) if layers is None else reader.read(file, layers)
+    return Model(found, backend=backend, kernel=kernel)
 
-    suffix = Path(path).suffix.lower()
-    if suffix != ".safetensors":
-        hint = "; load it in torch and call lstmcore.from_torch" if suffix in (".pt", ".pth") else ""
-        raise ModelFormatError(f"{os.fspath(path)}: expected a .safetensors file, got suffix {suffix!r}{hint}")
-    return Model(safetensors.read(path), backend=backend, kernel=kernel)
+
+def from_state_dict(
+    state: Mapping[str, Any], layers: Any, *, backend: str = "auto", kernel: str | None = None
+) -> Model:
+    """Take over a torch module's weights, with its architecture said in a list; torch is not needed.
+
+    Args:
+        state: A state_dict: arrays or tensors by torch's names; or a checkpoint that holds one.
+        layers: What the forward calls, in order: ("name", "Kind") or ("name", "Kind", settings) for a layer with
+            weights, "Kind" or ("Kind", settings) for one without; see `formats.torch_state_dict.from_state_dict`. Sizes
+            come from the arrays.
+        backend: See `Model`.
+        kernel: See `Model`.
+
+    Raises:
+        ModelFormatError: A key that is missing or that no layer uses, or an array of another shape; named in the text.
+        ValueError, TypeError: An architecture that is none; the text names the place in it.
+
+    >>> import numpy as np
+    >>> state = {"fc.weight": np.ones((1, 3), np.float32), "fc.bias": np.zeros(1, np.float32)}
+    >>> from_state_dict(state, [("fc", "Linear"), "Sigmoid"])(np.zeros((5, 3))).shape
+    (5, 1)
+    """
+    from lstmcore.formats import torch_state_dict
+
+    return Model(torch_state_dict.from_state_dict(state, layers), backend=backend, kernel=kernel)
 
 
 def from_torch(

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -19,6 +19,7 @@ import safetensors.numpy
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
+from lstmcore.formats.weights import Spec, Stored, read_layers
 from lstmcore.layers import KINDS, Array, Layer
 
 if TYPE_CHECKING:
@@ -29,15 +30,6 @@ KEY = "lstmcore"
 STATE = "lstmcore_state"  # the key in the files of streams' states
 MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB
 DTYPES = {"F32": 4, "F64": 8}
-
-
-class Spec(NamedTuple):
-    """A layer as the metadata has it."""
-
-    name: str
-    cls: type[Layer]
-    settings: dict[str, Any]
-    inputs: tuple[str, ...]
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -68,7 +60,8 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
             if KEY not in metadata:
                 raise ModelFormatError(f"{file}: no {KEY!r} in the metadata; lstmcore did not write this file")
             specs = _parse_metadata(file, metadata[KEY])
-            return _read_layers(file, specs, opened)
+            stored = {key: _stored(file, key, opened) for key in opened.keys()}  # noqa: SIM118  # no mapping
+            return read_layers(file, specs, stored)
     except safetensors.SafetensorError as error:
         raise ModelFormatError(f"{file}: not a valid safetensors file: {error}") from error
 
@@ -126,42 +119,12 @@ def _parse_layer(file: str, n: int, spec: Any, version: int) -> Spec:
         raise ModelFormatError(f"{what}, {name!r}: {error}") from None
 
 
-def _read_layers(file: str, specs: list[Spec], opened: Any) -> list[Layer]:
-    left = set(opened.keys())
-    layers = []
-    for name, cls, settings, inputs in specs:
-        weights = {}
-        for key, shape in cls.weight_shapes(**settings).items():
-            full = f"{name}.{key}"
-            if full not in left:
-                raise ModelFormatError(f"{file}: {full}: missing; expected shape {shape}")
-            left.remove(full)
-            weights[key] = _read_tensor(file, full, shape, opened)
-        layers.append(_build(file, Spec(name, cls, settings, inputs), weights))
-    if left:
-        raise ModelFormatError(f"{file}: {sorted(left)[0]}: no layer uses this key ({len(left)} such)")
-    try:
-        from lstmcore.stack import check_layers
-
-        check_layers(tuple(layers))
-    except ValueError as error:
-        raise ModelFormatError(f"{file}: {error}") from None
-    return layers
-
-
-def _read_tensor(file: str, key: str, shape: tuple[int, ...], opened: Any) -> Array:
+def _stored(file: str, key: str, opened: Any) -> Stored:
     view = opened.get_slice(key)
-    found, dtype = tuple(view.get_shape()), view.get_dtype()
-    if found != shape:
-        raise ModelFormatError(f"{file}: {key}: expected shape {shape}, got {found}")
-    if dtype not in DTYPES:
-        raise ModelFormatError(f"{file}: {key}: expected dtype {' or '.join(DTYPES)}, got {dtype}")
-    tensor: Array = np.asarray(opened.get_tensor(key))
-    return tensor
 
+    def read_tensor() -> Array:
+        if view.get_dtype() not in DTYPES:
+            raise ModelFormatError(f"{file}: {key}: expected dtype {' or '.join(DTYPES)}, got {view.get_dtype()}")
+        return np.asarray(opened.get_tensor(key))
 
-def _build(file: str, spec: Spec, weights: dict[str, Array]) -> Layer:
-    try:
-        return spec.cls(spec.name, weights=weights, inputs=spec.inputs, **spec.settings)
-    except ValueError as error:
-        raise ModelFormatError(f"{file}: {error}") from None
+    return Stored(key, tuple(view.get_shape()), read_tensor)

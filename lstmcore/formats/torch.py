@@ -1,4 +1,4 @@
-"""PyTorch modules: traced with torch.export, read as a chain of layers, compared with the module.
+"""PyTorch modules: traced with torch.export, read as layers, compared with the module.
 
 `torch_trace` walks the graph, `torch_ops` says what each operation does, `torch_check` compares.
 """
@@ -26,11 +26,13 @@ except ImportError as error:
     raise UnsupportedError('reading a PyTorch module needs PyTorch: pip install "lstmcore[torch]"') from error
 
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lstmcore.formats.torch_check import as_input, check_answers, own_copy
 from lstmcore.formats.torch_checkpoint import load_checkpoint
+from lstmcore.formats.torch_ops import ATTENTION, CONVOLUTION, EMBEDDING
 from lstmcore.formats.torch_trace import trace
-from lstmcore.formats.torch_value import TimeAxisError, Value
+from lstmcore.formats.torch_value import Axis, TimeAxisError
 
 #: Windows and steps to trace with. They differ, so that no view can take one for the other.
 WINDOWS, STEPS = 3, 7
@@ -40,8 +42,8 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
     """The layers of a trained module, found by tracing its forward. The module itself is left as it is.
 
     Args:
-        module: In eval mode. Its forward takes windows (N, T, F), or (T, N, F) where it hands them to an
-            LSTM without batch_first, and returns one tensor. The Model takes (N, T, F) in either case and
+        module: In eval mode. Its forward takes windows (N, T, F), or (T, N, F) where it hands them to a
+            recurrent layer without batch_first, and returns one tensor. The Model takes (N, T, F) in either case and
             answers (N, ...); axes of size 1 other than the outputs' are not in its answers.
         checkpoint: A file with the state_dict to use instead of the module's own weights.
         example: Windows (N, T, F) to trace with, T at least 2; only their shape counts.
@@ -63,28 +65,32 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
         if checkpoint is not None:
             load_checkpoint(module, checkpoint)
         _widen(module)
-        chain, shape, time_major = _trace(module, shapes)
+        layers, axes, shape, time_major = _trace(module, shapes)
         try:
-            model = Model(chain.layers, backend="numpy")
+            model = Model(layers, backend="numpy")
         except ValueError as error:
             raise UnsupportedError(f"{type(module).__name__}: {error}") from error
-        check_answers(module, model, chain.axes, shape, time_major)
+        check_answers(module, model, axes, shape, time_major)
     if time_major:
+        recurrent = next((type(m).__name__ for m in module.modules() if isinstance(m, nn.RNNBase)), None)
+        why = f"its {recurrent} has batch_first=False" if recurrent else "it takes its steps from the first axis"
         warnings.warn(
-            f"{type(module).__name__} reads its windows as (T, N, F), since its LSTM has batch_first=False; the Model "
+            f"{type(module).__name__} reads its windows as (T, N, F), since {why}; the Model "
             "takes (N, T, F). If the module was fed (N, T, F) in training, it needs batch_first=True there",
             stacklevel=3,
         )
-    return list(chain.layers)
+    return layers
 
 
 def _unwrap(module: Any) -> nn.Module:
     """The user's own module behind torch.compile and DataParallel."""
     if not isinstance(module, nn.Module):
+        if isinstance(module, torch.export.ExportedProgram):
+            raise UnsupportedError(f"{type(module).__name__}: {EXPORTED}")
         hints = {
             type: "; make an instance of the class, with its trained weights",
             str: "; give the module, and the file as checkpoint=",
-            dict: "; give the module, and the state_dict's file as checkpoint=",
+            dict: "; give the module, and the state_dict's file as checkpoint=, or from_state_dict the layers",
         }
         hint = next((text for kind, text in hints.items() if isinstance(module, kind)), "")
         raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}{hint}")
@@ -92,6 +98,9 @@ def _unwrap(module: Any) -> nn.Module:
         return _unwrap(module.module)
     inner = getattr(module, "_orig_mod", None)
     return module if inner is None else _unwrap(inner)
+
+
+EXPORTED = "an exported program; give the nn.Module, or from_state_dict its state_dict and the layers"
 
 
 def _check_module(module: nn.Module) -> None:
@@ -102,17 +111,33 @@ def _check_module(module: nn.Module) -> None:
     for name, m in module.named_modules():
         if ".quantized" in type(m).__module__:
             raise UnsupportedError(f"{name or kind}: a quantized {type(m).__name__}; give the float module")
+        for refused, why in REFUSED.items():
+            if isinstance(m, refused):
+                raise UnsupportedError(f"{name or kind}: {type(m).__name__}: {why}")
+    if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):  # torch.export forbids that
+        raise UnsupportedError(f"{kind}: {EXPORTED}")
     training = [name or kind for name, m in module.named_modules() if m.training]
     if training:
         raise UnsupportedError(f"in training mode: {', '.join(training)}; call module.eval() first")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_complex():
+            raise UnsupportedError(f"{name}: holds {tensor.dtype}; lstmcore computes with real numbers")
         if tensor.is_meta:
             raise UnsupportedError(f"{name}: is on the meta device, which holds no numbers")
     parameters = inspect.signature(module.forward).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p.name for p in positional if p.default is p.empty]
     if len(needed) > 1:
-        raise UnsupportedError(f"{kind}: forward takes several inputs, {', '.join(needed)}; expected windows")
+        hint = "; `lengths=` can be given at the Model's call" if any("len" in name for name in needed) else ""
+        raise UnsupportedError(f"{kind}: forward takes several inputs, {', '.join(needed)}; expected windows{hint}")
+
+
+#: Modules that are made of operations which would not say so.
+REFUSED: dict[Any, str] = {
+    (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d): CONVOLUTION,
+    (nn.Embedding, nn.EmbeddingBag): EMBEDDING,
+    (nn.MultiheadAttention, nn.Transformer): ATTENTION,
+}
 
 
 def _shapes_to_try(module: nn.Module, example: Any) -> list[tuple[int, int, int]]:
@@ -146,18 +171,20 @@ def _widen(module: nn.Module) -> None:
         module.to(torch.float64 if torch.float64 in dtypes else torch.float32)
 
 
-def _trace(module: nn.Module, shapes: list[tuple[int, int, int]]) -> tuple[Value, tuple[int, int, int], bool]:
-    """The chain of layers, the shape (N, T, F) it was traced with, and whether the module takes (T, N, F)."""
+def _trace(
+    module: nn.Module, shapes: list[tuple[int, int, int]]
+) -> tuple[list[Layer], tuple[Axis, ...], tuple[int, int, int], bool]:
+    """The layers, the answer's axes, the shape (N, T, F) of the trace, and whether the module takes (T, N, F)."""
     failed: list[ExportError] = []
     for shape in shapes:
         try:
-            return _read_chain(module, shape, time_major=False), shape, False
+            return *_read_layers(module, shape, time_major=False), shape, False
         except TimeAxisError:
-            return _read_chain(module, shape, time_major=True), shape, True
+            return *_read_layers(module, shape, time_major=True), shape, True
         except ExportError as error:
             failed.append(error)
         with contextlib.suppress(UnsupportedError):
-            return _read_chain(module, shape, time_major=True), shape, True
+            return *_read_layers(module, shape, time_major=True), shape, True
     raise UnsupportedError(
         f"{type(module).__name__}: torch.export cannot trace the forward: {'; '.join(map(str, failed))}; "
         "if it takes other windows, give an example"
@@ -168,16 +195,38 @@ class ExportError(UnsupportedError):
     """torch.export cannot trace the forward with windows of one shape."""
 
 
-def _read_chain(module: nn.Module, shape: tuple[int, int, int], *, time_major: bool) -> Value:
+def _read_layers(
+    module: nn.Module, shape: tuple[int, int, int], *, time_major: bool
+) -> tuple[list[Layer], tuple[Axis, ...]]:
     windows = as_input(module, np.zeros(shape), time_major)
+    packing = _Packing()
     try:
-        with _quiet():
+        with _quiet(), packing:
             # A copy, because tracing leaves attributes behind that hold no numbers.
             program = torch.export.export(own_copy(module), (windows,), strict=False)
     except Exception as error:  # whatever the forward may raise
+        if packing.seen:
+            raise UnsupportedError(f"{type(module).__name__}: {PACKED}") from error
         first = (str(error).strip() or "no reason given").splitlines()[0]
         raise ExportError(f"windows {shape}: {type(error).__name__}: {first:.300}") from error
     return trace(program, module, time_major=time_major)
+
+
+PACKED = (
+    "packs its sequences (pack_padded_sequence); leave that out of the forward, and give `lengths=` at the Model's call"
+)
+
+
+class _Packing(TorchFunctionMode):
+    """Sees whether the forward packs sequences: torch.export cannot trace that, and says something else of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen |= getattr(function, "__name__", "") == "_pack_padded_sequence"
+        return function(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lstmcore import layers
 from lstmcore.errors import UnsupportedError
+from lstmcore.stack import sources
 
 try:
     import torch
@@ -14,6 +15,9 @@ except ImportError as error:
     raise UnsupportedError('building a PyTorch module needs PyTorch: pip install "lstmcore[torch]"') from error
 
 from torch import nn
+
+from lstmcore.formats.torch_build_recurrent import GRU, LSTM, RNN
+from lstmcore.formats.torch_functions import Function
 
 if TYPE_CHECKING:
     from lstmcore.model import Model
@@ -26,10 +30,13 @@ def to_module(model: Model) -> nn.Module:
     parameter names as keys.
 
     Raises:
-        UnsupportedError: A layer's name that torch cannot give to a submodule.
+        UnsupportedError: A layer that torch does not have, such as an LSTM with peepholes, or a layer's name that torch
+            cannot give to a submodule.
     """
-    root = _Chain([layer.name for layer in model.layers])
+    root = _Graph([layer.name for layer in model.layers], sources(model.layers))
     for layer in model.layers:
+        if type(layer) not in MODULES:
+            raise UnsupportedError(f"{layer.label}: torch has no module of this kind")
         module = MODULES[type(layer)](layer)
         try:
             _place(root, layer.name, module)
@@ -41,29 +48,18 @@ def to_module(model: Model) -> nn.Module:
     return root.eval()
 
 
-class _Chain(nn.Module):
-    """Calls its submodules one after the other."""
+class _Graph(nn.Module):
+    """Calls its submodules in their order, each with what it reads: 0 is the window, n + 1 what submodule n gave."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], reads: list[tuple[int, ...]]) -> None:
         super().__init__()
-        self.names = names
+        self.names, self.reads = names, reads
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for name in self.names:
-            x = self.get_submodule(name)(x)
-        return x
-
-
-class _LSTM(nn.LSTM):
-    """Gives every step's h, or the last step's."""
-
-    def __init__(self, layer: layers.LSTM) -> None:
-        super().__init__(layer.input_size, layer.hidden_size, layer.num_layers, layer.bias, batch_first=True)
-        self.return_sequences = layer.return_sequences
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # one tensor, not torch's pair
-        steps, _ = super().forward(x)
-        return steps if self.return_sequences else steps[:, -1]
+        values = [x]
+        for name, reads in zip(self.names, self.reads, strict=True):
+            values.append(self.get_submodule(name)(*(values[n] for n in reads)))
+        return values[-1]
 
 
 class _BatchNorm1d(nn.BatchNorm1d):
@@ -95,6 +91,41 @@ class _Squeeze(nn.Module):
         return x.squeeze(-1)
 
 
+class _Last(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, -1]
+
+
+class _Reverse(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flip(1)
+
+
+class _Merge(nn.Module):
+    """Several values made one by `function`."""
+
+    def __init__(self, function: Callable[[Sequence[torch.Tensor]], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        return self.function(values)
+
+
+def _sum(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    total = values[0]
+    for x in values[1:]:
+        total = total + x
+    return total
+
+
+def _product(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    total = values[0]
+    for x in values[1:]:
+        total = total * x
+    return total
+
+
 class _Flatten(nn.Module):
     def __init__(self, layer: layers.Flatten) -> None:
         super().__init__()
@@ -106,6 +137,10 @@ class _Flatten(nn.Module):
         return x.flatten(1)
 
 
+def _layer_norm(layer: layers.LayerNorm) -> nn.Module:
+    return nn.LayerNorm(layer.num_features, layer.eps, layer.affine, layer.bias)
+
+
 def _place(root: nn.Module, name: str, module: nn.Module) -> None:
     *path, last = name.split(".")
     for part in path:
@@ -115,11 +150,14 @@ def _place(root: nn.Module, name: str, module: nn.Module) -> None:
     root.add_module(last, module)
 
 
-#: The module of every kind of layer.
+#: The module of every kind of layer that torch has.
 MODULES: dict[type[layers.Layer], Callable[[Any], nn.Module]] = {
-    layers.LSTM: _LSTM,
+    layers.LSTM: LSTM,
+    layers.GRU: GRU,
+    layers.RNN: RNN,
     layers.Linear: lambda layer: nn.Linear(layer.in_features, layer.out_features, layer.bias),
     layers.BatchNorm1d: _BatchNorm1d,
+    layers.LayerNorm: _layer_norm,
     layers.Scaler: _Scaler,
     layers.Dropout: lambda layer: nn.Dropout(layer.p),
     layers.ReLU: lambda layer: nn.ReLU(),
@@ -129,6 +167,13 @@ MODULES: dict[type[layers.Layer], Callable[[Any], nn.Module]] = {
     layers.Tanh: lambda layer: nn.Tanh(),
     layers.Sigmoid: lambda layer: nn.Sigmoid(),
     layers.Softmax: lambda layer: nn.Softmax(dim=-1),
+    layers.Activation: lambda layer: Function(layer.equation),
+    layers.Last: lambda layer: _Last(),
+    layers.Reverse: lambda layer: _Reverse(),
     layers.Flatten: _Flatten,
     layers.Squeeze: lambda layer: _Squeeze(),
+    layers.Add: lambda layer: _Merge(_sum),
+    layers.Mul: lambda layer: _Merge(_product),
+    layers.Mean: lambda layer: _Merge(lambda values: _sum(values) / len(values)),
+    layers.Concat: lambda layer: _Merge(lambda values: torch.cat(tuple(values), -1)),
 }

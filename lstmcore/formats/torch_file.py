@@ -45,18 +45,19 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
     return _read(os.fspath(path), lambda content: content)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Array]:
+def read_checkpoint(path: str | os.PathLike[str], *, strip: bool = True) -> dict[str, Array]:
     """As `read_state_dict`, from a file that a training program wrote.
 
-    The state_dict may lie under a key in `NESTED`, beside whatever else; a prefix in `PREFIXES` that all of its keys
-    have is left out.
+    The state_dict may lie under a key in `NESTED`, beside whatever else; with `strip`, a prefix in `PREFIXES` that all
+    of its keys have is left out.
 
     Raises:
         FileNotFoundError: No such file.
         ModelFormatError: A file that is damaged, hostile, of another format, or holds something else.
     """
     file = os.fspath(path)
-    return strip_prefixes(_read(file, unwrapped), file)
+    state = _read(file, unwrapped)
+    return strip_prefixes(state, file) if strip else state
 
 
 def unwrapped(content: Any) -> Any:
@@ -102,7 +103,7 @@ def _read(file: str, find: Callable[[Any], Any]) -> dict[str, Array]:
         for key, tensor in state.items():
             _check(tensor, key, file)
             keys_of.setdefault(tensor.storage, []).append(key)
-        stored = sum(_check_record(archive, storage, f"{file}: {_shown(keys_of[storage][0])}") for storage in keys_of)
+        stored = sum(_check_record(archive, storage, f"{file}: {shown(keys_of[storage][0])}") for storage in keys_of)
         copied = sum(_dtype(tensor.storage).itemsize * math.prod(tensor.shape) for tensor in state.values())
         if copied > stored + MAX_REPEATED:
             raise ModelFormatError(
@@ -133,7 +134,7 @@ def _check(tensor: Any, key: Any, file: str) -> None:
     """That the key is a name and its value a tensor whose elements all lie in its storage."""
     if not isinstance(key, str):
         raise ModelFormatError(f"{file}: expected a state_dict with names as keys, got the {kind_of(key)} {key!r}")
-    what = f"{file}: {_shown(key)}"
+    what = f"{file}: {shown(key)}"
     if len(key) > MAX_KEY:
         raise ModelFormatError(f"{what}: expected a key of at most {MAX_KEY} characters, got {len(key)}")
     if not isinstance(tensor, StoredTensor):
@@ -182,5 +183,6 @@ def _array(tensor: StoredTensor, data: Array) -> Array:
         return np.array(data, dtype, order="C")
 
 
-def _shown(key: str) -> str:
+def shown(key: str) -> str:
+    """A key as errors show it."""
     return key if key.isprintable() and len(key) <= 200 else f"{key!r:.200}"

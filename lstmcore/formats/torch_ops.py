@@ -1,88 +1,26 @@
-"""What each operation of torch does to a chain of layers: the table HANDLERS, operation -> handler.
+"""What each operation of torch does to the layers found so far: the table HANDLERS, operation -> handler.
 
-A handler takes the call and its arguments, of which one is a `Value`: the layers that the window has gone
-through, and what the tensor's axes stand for. It adds a layer, moves axes, or refuses by name.
+A handler takes the call and its arguments. Those that depend on the window are each a `Value`: the layer that they
+come out of, and what the tensor's axes stand for. It adds a layer, moves axes, or refuses by name.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from lstmcore.errors import UnsupportedError
-from lstmcore.formats.torch_axes import features_last, permute, reshape, select, slice_
-from lstmcore.formats.torch_value import F, L, N, Op, T, TimeAxisError, Unusable, Value, show
-from lstmcore.layers import (
-    ELU,
-    GELU,
-    LSTM,
-    Array,
-    BatchNorm1d,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Scaler,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
+from lstmcore.formats import torch_axes as axes
+from lstmcore.formats import torch_joins as joins
+from lstmcore.formats.torch_activations import ACTIVATIONS
+from lstmcore.formats.torch_axes import features_last
+from lstmcore.formats.torch_recurrent import cell, recurrent
+from lstmcore.formats.torch_value import F, Op, Value, array, show
+from lstmcore.layers import BatchNorm1d, Dropout, LayerNorm, Linear, Softmax
 
 #: Operations that take the shape and dtype of a tensor, not what is in it.
 TAKES_SHAPE_OF = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
-
-
-def array(tensor: torch.Tensor) -> Array:
-    """The tensor's numbers, wherever it lies."""
-    numbers: Array = tensor.detach().cpu().numpy()
-    return numbers
-
-
-def _lstm(
-    op: Op,
-    x: Value,
-    states: Sequence[torch.Tensor],
-    params: Sequence[torch.Tensor],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Value, Value, Unusable]:
-    if bidirectional:
-        op.refuse("is bidirectional; only LSTMs that read forward in time are supported")
-    if len(params) != num_layers * (4 if has_biases else 2):
-        op.refuse("has proj_size; only LSTMs without projections are supported")
-    if train:
-        op.refuse("is in training mode; call module.eval() first")
-    for letter, state in zip("hc", states, strict=True):
-        if torch.count_nonzero(state):
-            op.refuse(f"starts from a {letter}0 that is not zero; give the Model its initial state instead")
-    x = features_last(op, x)
-    expected = (N, T, F) if batch_first else (T, N, F)
-    if x.axes != expected:
-        swapped = x.axes == (expected[1], expected[0], F)
-        op.refuse(
-            f"has batch_first={batch_first} and reads {show(expected)}, but what comes in is {show(x.axes)}",
-            TimeAxisError if swapped else UnsupportedError,
-        )
-    keys = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * has_biases
-    names = [f"{key}_l{k}" for k in range(num_layers) for key in keys]
-    weights = {key: array(p) for key, p in zip(names, params, strict=True)}
-    hidden = params[1].shape[1]
-    layer = LSTM(op.name(x), params[0].shape[1], hidden, num_layers, has_biases, True, weights=weights)
-    out = x.then(layer, hidden)
-    last = x.then(layer.replace(return_sequences=False), hidden)
-    stacked = dataclasses.replace(last, sizes={**last.sizes, "L": num_layers})
-    h_n = stacked.with_axes(L if num_layers > 1 else (), N, F)
-    return out, h_n, Unusable("takes the cell state c_n, which lstmcore does not answer with; use out or h_n")
 
 
 def _linear(op: Op, x: Value, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Value:
@@ -91,7 +29,7 @@ def _linear(op: Op, x: Value, weight: torch.Tensor, bias: torch.Tensor | None = 
         op.refuse(f"works along the last axis of {show(x.axes)}; it has to be the features")
     weights = {"weight": array(weight)} | ({} if bias is None else {"bias": array(bias)})
     out_features, in_features = weight.shape
-    layer = Linear(op.name(x), in_features, out_features, bias is not None, weights=weights)
+    layer = Linear(op.name, in_features, out_features, bias is not None, weights=weights)
     return x.then(layer, out_features)
 
 
@@ -115,82 +53,104 @@ def _batch_norm(
         op.refuse(f"normalises axis 1 of {show(x.axes)}, which is not the features")
     tensors = {"running_mean": mean, "running_var": var, "weight": weight, "bias": bias}
     weights = {key: array(t) for key, t in tensors.items() if t is not None}
-    return x.then(BatchNorm1d(op.name(x), len(mean), eps, weight is not None, weights=weights))
+    return x.then(BatchNorm1d(op.name, len(mean), eps, weight is not None, weights=weights))
+
+
+def _layer_norm(
+    op: Op,
+    x: Value,
+    normalized_shape: Sequence[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Value:
+    x = features_last(op, x)
+    over = x.axes[len(x.axes) - len(normalized_shape) :]
+    if over != (F,):
+        op.refuse(f"normalises over {show(over)}; only over the features is supported")
+    weights = {key: array(t) for key, t in {"weight": weight, "bias": bias}.items() if t is not None}
+    features = x.sizes["F"]
+    return x.then(LayerNorm(op.name, features, eps, weight is not None, bias is not None, weights=weights))
 
 
 def _softmax(op: Op, x: Value, dim: int, dtype: torch.dtype | None = None) -> Value:
     if x.axes[dim] != F:
-        op.refuse(f"runs over axis {dim} of {show(x.axes)}; only over the features is supported")
-    return x.then(Softmax(op.name(x)))
+        hint = ", as attention does" if "T" in x.axes[dim] else ""
+        op.refuse(f"runs over axis {dim} of {show(x.axes)}{hint}; only over the features is supported")
+    return x.then(Softmax(op.name))
 
 
 def _dropout(op: Op, x: Value, p: float, train: bool) -> Value:
     if train:
         op.refuse("drops values at inference too; give F.dropout training=self.training")
-    return x.then(Dropout(op.name(x), float(p)))
-
-
-def _activation(make: Callable[..., Layer]) -> Callable[..., Value]:
-    """A handler for a function of each element: `make(name, *settings)` is its layer."""
-
-    def handler(op: Op, x: Value, *args: Any, **kwargs: Any) -> Value:
-        return x.then(make(op.name(x), *args, **kwargs))
-
-    return handler
-
-
-def _sub(op: Op, x: Value, mean: torch.Tensor | float, alpha: float = 1) -> Value:
-    if x.layers or alpha != 1:
-        op.refuse("subtracts a constant; that is supported only on the input, as the mean of a scaler")
-    return _scaler(op, x, mean, 1.0)
-
-
-def _div(op: Op, x: Value, scale: torch.Tensor | float) -> Value:
-    mean: torch.Tensor | float = 0.0
-    if x.layers:
-        centred = x.layers[0]
-        if len(x.layers) > 1 or not isinstance(centred, Scaler) or np.any(centred.weights["scale"] != 1):
-            op.refuse("divides by a constant; that is supported only on the input, as the scale of a scaler")
-        mean = torch.tensor(centred.weights["mean"])
-    return _scaler(op, dataclasses.replace(x, layers=()), mean, scale)
-
-
-def _scaler(op: Op, x: Value, mean: torch.Tensor | float, scale: torch.Tensor | float) -> Value:
-    weights = {}
-    for key, value in {"mean": mean, "scale": scale}.items():
-        tensor = torch.as_tensor(value, dtype=op.node.meta["val"].dtype)
-        if x.axes[-1] != F or tensor.numel() != math.prod(tensor.shape[-1:]):
-            op.refuse(f"the constant of shape {tuple(tensor.shape)} is not one number for each feature")
-        weights[key] = array(tensor.reshape(-1).expand(x.sizes["F"]))
-    return x.then(Scaler("scaler", x.sizes["F"], weights=weights))
+    return x.then(Dropout(op.name, float(p)))
 
 
 def _same(op: Op, x: Value, *args: Any, **kwargs: Any) -> Value:
     return x
 
 
+ATTENTION = "is attention; lstmcore has recurrent layers only"
+BY_TENSOR = (
+    "picks by numbers in a tensor; take out[:, -1], and for windows of several lengths give lengths= at the call"
+)
+CONVOLUTION = "is a convolution; lstmcore has recurrent layers only"
+EMBEDDING = "is an embedding; lstmcore takes numbers, not categories"
+POOLING = "pools over time; lstmcore has no equation for that, but answers with out[:, -1]"
+
 #: Every operation that may stand between the window and the answer.
 HANDLERS: Mapping[str, Callable[..., Any]] = {
-    "lstm": _lstm,
+    **ACTIVATIONS,
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), cell),
     "linear": _linear,
+    "matmul": joins.matmul,
     "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
     "softmax": _softmax,
-    "dropout": _dropout,
-    "alpha_dropout": _dropout,
-    "feature_dropout": _dropout,
-    "feature_alpha_dropout": _dropout,
-    "relu": _activation(ReLU),
-    "leaky_relu": _activation(lambda name, negative_slope=0.01: LeakyReLU(name, float(negative_slope))),
-    "elu": _activation(lambda name, alpha=1.0: ELU(name, float(alpha))),
-    "gelu": _activation(lambda name, approximate="none": GELU(name, approximate)),
-    "tanh": _activation(Tanh),
-    "sigmoid": _activation(Sigmoid),
-    "sub": _sub,
-    "div": _div,
-    "select": select,
-    "slice": slice_,
-    **dict.fromkeys(("permute", "transpose", "t", "numpy_T", "mT"), permute),
-    **dict.fromkeys(("swapaxes", "swapdims", "movedim"), permute),
-    **dict.fromkeys(("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten"), reshape),
+    **dict.fromkeys(("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"), _dropout),
+    "add": joins.add,
+    "sub": joins.sub,
+    "rsub": joins.rsub,
+    "mul": joins.mul,
+    "div": joins.div,
+    "neg": joins.neg,
+    **dict.fromkeys(("cat", "concat", "concatenate"), joins.cat),
+    "stack": joins.stack,
+    "sum": axes.over_directions("sum"),
+    "mean": axes.over_directions("mean"),
+    "prod": axes.over_directions("mul"),
+    "select": axes.select,
+    "slice": axes.slice_,
+    "flip": axes.flip,
+    **dict.fromkeys(("unbind", "chunk", "split", "split_with_sizes", "unsafe_chunk", "unsafe_split"), axes.pieces),
+    **dict.fromkeys(("permute", "transpose", "t", "numpy_T", "mT"), axes.permute),
+    **dict.fromkeys(("swapaxes", "swapdims", "movedim"), axes.permute),
+    **dict.fromkeys(("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten"), axes.reshape),
     **dict.fromkeys(("to", "_to_copy", "type_as", "contiguous", "clone", "detach", "alias"), _same),
 }
+
+#: Operations that are refused with a reason of their own.
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(("bmm", "einsum", "scaled_dot_product_attention"), ATTENTION),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d"), CONVOLUTION),
+    **dict.fromkeys(("index", "index_select", "gather", "take_along_dim"), BY_TENSOR),
+    **dict.fromkeys(("max", "min", "amax", "amin", "logsumexp"), POOLING),
+    **dict.fromkeys(("avg_pool1d", "max_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d"), POOLING),
+    "embedding": EMBEDDING,
+}
+
+#: Operations that take several values that depend on the window.
+JOINS = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell",
+         "add", "sub", "mul", "div", "cat", "concat", "concatenate", "stack", "matmul")  # fmt: skip
+
+#: Operations that know what to do with one direction of a bidirectional layer.
+TAKES_HALVES = ("select", "slice", "permute", "transpose", "view", "reshape", "flatten", "squeeze", "unsqueeze",
+                "to", "contiguous", "clone", "detach", "alias", "add", "mul", "cat", "concat", "concatenate",
+                "stack")  # fmt: skip
+
+#: Operations that know what to do with h_n of several layers or directions.
+TAKES_PARTS = ("select", "slice", "permute", "transpose", "swapaxes", "movedim", "mT", "view", "reshape", "flatten",
+               "squeeze", "unsqueeze", "unflatten", "unbind", "chunk", "split", "split_with_sizes",
+               "to", "contiguous", "clone", "detach", "alias", "sum", "mean", "prod")  # fmt: skip

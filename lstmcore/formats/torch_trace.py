@@ -13,21 +13,23 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from lstmcore.errors import UnsupportedError
-from lstmcore.formats.torch_ops import HANDLERS, TAKES_SHAPE_OF
-from lstmcore.formats.torch_value import Axis, F, N, Op, T, Unusable, Value, show
-from lstmcore.layers import Squeeze
-from lstmcore.stack import unused_name
+from lstmcore.formats.torch_graph import WINDOW, Graph
+from lstmcore.formats.torch_ops import HANDLERS, JOINS, REFUSED, TAKES_HALVES, TAKES_PARTS, TAKES_SHAPE_OF
+from lstmcore.formats.torch_value import ONE_DIRECTION, Axis, CellState, F, N, Op, T, Unusable, Value, show
+from lstmcore.layers import Layer, Squeeze
 
 
-def trace(program: ExportedProgram, module: torch.nn.Module, *, time_major: bool) -> Value:
+def trace(
+    program: ExportedProgram, module: torch.nn.Module, *, time_major: bool
+) -> tuple[list[Layer], tuple[Axis, ...]]:
     """Read `module`'s graph, traced on windows (N, T, F), or (T, N, F) if `time_major`.
 
     Returns:
         The layers up to the answer, and the axes in which the module returns it.
 
     Raises:
-        TimeAxisError: An LSTM takes the other of the two layouts.
-        UnsupportedError: An operation that does not fit in a chain of layers, or a parameter not used.
+        TimeAxisError: A recurrent layer takes the other of the two layouts.
+        UnsupportedError: An operation that lstmcore has no layer for, or a parameter not used.
     """
     constants = _constants(program)
     output = next(node for node in program.graph.nodes if node.op == "output")
@@ -42,7 +44,7 @@ def trace(program: ExportedProgram, module: torch.nn.Module, *, time_major: bool
             env[node] = None
     answer = _answer(output, env)
     _check_all_used(program, read)
-    return answer
+    return answer.graph.layers(answer.source), answer.axes
 
 
 def _constants(program: ExportedProgram) -> dict[Node, torch.Tensor]:
@@ -56,7 +58,7 @@ def _constants(program: ExportedProgram) -> dict[Node, torch.Tensor]:
 def _window(node: Node, time_major: bool) -> Value:
     axes = (T, N, F) if time_major else (N, T, F)
     shape = node.meta["val"].shape
-    return Value((), axes, {letter: int(size) for (letter,), size in zip(axes, shape, strict=True)})
+    return Value(Graph(), WINDOW, axes, {letter: int(size) for (letter,), size in zip(axes, shape, strict=True)})
 
 
 def _ancestors(node: Node) -> set[Node]:
@@ -67,8 +69,25 @@ def _ancestors(node: Node) -> set[Node]:
         node = left.pop()
         if node not in seen:
             seen.add(node)
-            left.extend(node.all_input_nodes)
+            x = _softsign_of(node)
+            left.extend([x] if x else node.all_input_nodes)
     return seen
+
+
+def _softsign_of(node: Node) -> Node | None:
+    """What x is, where the node is x / (|x| + 1): torch has no operation of its own for softsign."""
+    match node:
+        case Node(
+            target=Targets.div, args=(x, Node(target=Targets.add, args=(Node(target=Targets.abs, args=(y,)), 1)))
+        ):
+            return x if x is y and isinstance(x, Node) else None
+    return None
+
+
+class Targets:
+    """Operations by name, for patterns."""
+
+    div, add, abs = torch.ops.aten.div.Tensor, torch.ops.aten.add.Tensor, torch.ops.aten.abs.default
 
 
 def _evaluate(op: Op, env: Mapping[Node, Any]) -> Any:
@@ -77,30 +96,44 @@ def _evaluate(op: Op, env: Mapping[Node, Any]) -> Any:
     args: Any
     if op.kind in TAKES_SHAPE_OF:
         return _compute(op, *map_arg((node.args, node.kwargs), lambda n: _stand_in(n, env)))
+    softsign = _softsign_of(node)
+    if softsign:
+        return _handle(op, "softsign", (env[softsign],), {})
     args, kwargs = map_arg((node.args, node.kwargs), lambda n: env[n])
     if node.target is operator.getitem:
         result, index = args
         return result[index]
     if op.kind == "type_as":
         args = args[:1]
+    if not any(isinstance(x, Value | Unusable) for x in tree_leaves((args, kwargs))):
+        return _compute(op, args, kwargs)
+    return _handle(op, op.kind, args, kwargs)
+
+
+def _handle(op: Op, kind: str, args: Any, kwargs: Any) -> Any:
+    """What the handler makes of arguments of which some depend on the window."""
     inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Value | Unusable)]
     for x in inputs:
-        if isinstance(x, Unusable):
+        if isinstance(x, Unusable) and not (isinstance(x, CellState) and kind == "lstm_cell"):
             op.refuse(x.reason)
-    if not inputs:
-        return _compute(op, args, kwargs)
-    if len(inputs) > 1:
-        op.refuse("joins two values that depend on the input; a lstmcore model is one chain of layers")
-    if op.kind not in HANDLERS:
-        op.refuse(f"lstmcore has no equation for {node.target}")
-    for result in tree_leaves(node.meta["val"]):
+        if isinstance(x, Value) and x.half is not None and kind not in TAKES_HALVES:
+            op.refuse(ONE_DIRECTION)
+        if isinstance(x, Value) and {"D", "L"} & {*"".join(sum(x.axes, ()))} and kind not in TAKES_PARTS:
+            op.refuse(f"works on {show(x.axes)}; take the top layer's, such as h_n[-1], first")
+    if kind in REFUSED:
+        op.refuse(REFUSED[kind])
+    if kind not in HANDLERS:
+        op.refuse(f"lstmcore has no equation for {op.node.target}")
+    if len(inputs) > 1 and kind not in JOINS:
+        op.refuse("joins values that depend on the input; lstmcore has no equation for that")
+    for result in tree_leaves(op.node.meta["val"]):
         if result.dtype not in (torch.float32, torch.float64):
             op.refuse(f"gives {result.dtype}; lstmcore computes in float32 and float64")
     try:
-        return HANDLERS[op.kind](op, *args, **kwargs)
+        return HANDLERS[kind](op, *args, **kwargs)
     except UnsupportedError:
         raise
-    except ValueError as error:  # a layer with weights or settings that it cannot have
+    except (ValueError, TypeError) as error:  # a setting or an argument that a layer cannot have
         op.refuse(str(error))
 
 
@@ -136,16 +169,15 @@ def _answer(output: Node, env: Mapping[Node, Any]) -> Value:
     answer = env.get(results[0])
     if isinstance(answer, Unusable):
         raise UnsupportedError(f"the forward's result {answer.reason}")
-    if not isinstance(answer, Value) or not answer.layers:
+    if not isinstance(answer, Value) or answer.reads_window:
         raise UnsupportedError("the forward's result does not come out of any layer")
     axes = [axis for axis in answer.axes if axis]
     if axes not in ANSWERS:
         raise UnsupportedError(
             f"the forward returns {show(answer.axes)}; expected {' or '.join(show(a) for a in ANSWERS)}"
         )
-    if F not in axes:
-        answer = answer.then(Squeeze(unused_name("squeeze", answer.layers)))
-    return answer
+    answer = answer.settled()
+    return answer if F in axes else answer.then(Squeeze("squeeze"))
 
 
 #: The axes in which a module may return its answer, axes of size 1 aside.

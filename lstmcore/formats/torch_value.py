@@ -13,8 +13,8 @@ import torch
 from torch.fx import Node
 
 from lstmcore.errors import UnsupportedError
-from lstmcore.layers import Layer
-from lstmcore.stack import unused_name
+from lstmcore.formats.torch_graph import WINDOW, Graph
+from lstmcore.layers import Array, Last, Layer, Recurrent, Reverse
 
 #: What an axis holds. Several letters are axes merged by a view; none is an axis of size 1 without a meaning.
 Axis = tuple[str, ...]
@@ -22,31 +22,82 @@ Axis = tuple[str, ...]
 N: Axis = ("N",)  # windows of the batch
 T: Axis = ("T",)  # time steps
 F: Axis = ("F",)  # features
-L: Axis = ("L",)  # stacked layers, in an LSTM's h_n
+L: Axis = ("L",)  # stacked layers, in h_n
+D: Axis = ("D",)  # directions of a bidirectional layer, where they are not one axis with the features
 
-NAMES = {"N": "batch", "T": "time", "F": "features", "L": "layers"}
+NAMES = {"N": "batch", "T": "time", "F": "features", "L": "layers", "D": "directions"}
+
+
+#: Why a half is refused.
+ONE_DIRECTION = "takes one direction of a bidirectional layer alone; only both joined are supported"
 
 
 class TimeAxisError(UnsupportedError):
-    """An LSTM that reads the axis of the windows as time, and the other way round."""
+    """A recurrent layer that reads the axis of the windows as time, and the other way round."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a tensor of the graph holds: the window behind `layers`, its axes, and how long each letter is."""
+    """What a tensor of the graph holds: what comes out of a layer, its axes, and how long each letter is.
 
-    layers: tuple[Layer, ...]
+    With `step` it is one time step of that, counted from the oldest; with `half` what one direction of a
+    bidirectional layer gave, 0 forward and 1 backward. Nothing is done about these two before it is known what is
+    made of them: all steps may come together again, and so may both halves. `picked` is the call that took them.
+    """
+
+    graph: Graph
+    source: int
     axes: tuple[Axis, ...]
     sizes: Mapping[str, int]
+    step: int | None = None
+    half: int | None = None
+    picked: Op | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer that it comes out of; None for the window."""
+        return self.graph.layer(self.source)
+
+    @property
+    def reads_window(self) -> bool:
+        """Whether it is the window itself."""
+        return self.source == WINDOW
+
+    @property
+    def both_directions(self) -> Recurrent | None:
+        """The bidirectional layer whose two directions lie behind each other in the features; None for all else."""
+        layer = self.layer
+        if isinstance(layer, Recurrent) and layer.bidirectional and layer.merge == "concat" and self.half is None:
+            return layer
+        return None
 
     def then(self, layer: Layer, features: int | None = None) -> Value:
         """The value behind one more layer, which gives `features` features where it changes them."""
+        return self.from_source(self.graph.add(layer, self.source), features)
+
+    def from_source(self, source: int, features: int | None = None) -> Value:
+        """The same axes of what comes out of another layer."""
         sizes = self.sizes if features is None else {**self.sizes, "F": features}
-        return dataclasses.replace(self, layers=(*self.layers, layer), sizes=sizes)
+        return dataclasses.replace(self, source=source, sizes=sizes)
 
     def with_axes(self, *axes: Axis) -> Value:
         """The same layers with other axes."""
         return dataclasses.replace(self, axes=axes)
+
+    def settled(self) -> Value:
+        """With layers for the step that was taken. Refuses one that is neither the last nor the first."""
+        if self.picked is None:
+            return self
+        if self.half is not None:
+            self.picked.refuse(ONE_DIRECTION)
+        if self.step is None:
+            return self
+        steps, whole = self.sizes["T"], dataclasses.replace(self, step=None, picked=None)
+        if self.step == steps - 1:
+            return whole.then(Last("last"))
+        if self.step == 0:
+            return whole.then(Reverse("reverse")).then(Last("last"))
+        self.picked.refuse(f"takes step {self.step} of {steps}; only the last and the first can be taken")
 
 
 @dataclass(frozen=True)
@@ -54,6 +105,14 @@ class Unusable:
     """A tensor that must not reach the answer, and why."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class CellState(Unusable):
+    """The c that a cell gave at one step, for the same cell at the next."""
+
+    source: int
+    step: int
 
 
 @dataclass(frozen=True)
@@ -79,13 +138,14 @@ class Op:
         path: str = list(stack.values())[-1][0]
         return path
 
-    def name(self, x: Value) -> str:
-        """A name for the layer that this call adds to `x`: the submodule's path, as in torch's state_dict."""
+    @property
+    def name(self) -> str:
+        """A name for the layer that this call is: the submodule's path, as in torch's state_dict."""
         path = self.path
         within = self.module.get_submodule(path)
         if not path or any(not isinstance(m, torch.nn.ModuleDict) for m in within.children()):
             path = f"{path}.{self.kind}".removeprefix(".")  # a forward that calls others as well
-        return unused_name(path, x.layers)
+        return path
 
     def refuse(self, reason: str, error: type[UnsupportedError] = UnsupportedError) -> NoReturn:
         """Raise an error that names the submodule, the operation and the user's line."""
@@ -95,6 +155,12 @@ class Op:
         frames = re.findall(r'File "(.+)", line (\d+), in .+\n\s*(.+)', self.node.meta.get("stack_trace") or "")
         own = [f for f in frames if Path(torch.__file__).parent not in Path(f[0]).parents]
         return f" ({Path(own[-1][0]).name}:{own[-1][1]}: {own[-1][2]})" if own else ""
+
+
+def array(tensor: torch.Tensor) -> Array:
+    """The tensor's numbers, wherever it lies."""
+    numbers: Array = tensor.detach().cpu().numpy()
+    return numbers
 
 
 def show(axes: Sequence[Axis]) -> str:

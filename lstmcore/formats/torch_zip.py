@@ -27,16 +27,18 @@ END_64 = 56 + 20  # the same in 64 bits, and a pointer to it; torch writes them 
 
 MAGIC = b"PK\x03\x04"  # of a header, so of the file
 SAVE_AGAIN = "load it in torch and torch.save(module.state_dict(), path)"
+SCRIPT = "TorchScript", "in torch, torch.save(torch.jit.load(path).state_dict(), other_path)"
+EXPORT = "torch.export", "in torch, torch.save(torch.export.load(path).state_dict, other_path)"
 
 ALLOWED_FLAGS = 1 << 3 | 1 << 11  # sizes stand behind the data too; names are UTF-8
 
-#: Parts of records' names by which the archives are known that other functions of torch write.
+#: Parts of records' names by which the archives are known that other functions of torch write, and how to convert them.
 OTHER_ARCHIVES = {
-    "constants.pkl": "TorchScript",
-    "code": "TorchScript",
-    "archive_format": "torch.export",
-    "serialized_exported_program.json": "torch.export",
-    "extern_modules": "torch.package",
+    "constants.pkl": SCRIPT,
+    "code": SCRIPT,
+    "archive_format": EXPORT,
+    "serialized_exported_program.json": EXPORT,
+    "extern_modules": ("torch.package", SAVE_AGAIN),
 }
 
 
@@ -65,7 +67,8 @@ class Archive:
         for path in [name.split("/") for name in listed]:
             for part in path[1:] or path:  # the folder has the file's name
                 if part in OTHER_ARCHIVES:
-                    raise self._refused(f"it is a {OTHER_ARCHIVES[part]} archive; {SAVE_AGAIN}")
+                    kind, how = OTHER_ARCHIVES[part]
+                    raise self._refused(f"it is a {kind} archive; {how}")
         records = self._find_records(listed, directory)
         folders = sorted({name.partition("/")[0] for name in records})
         if len(folders) != 1 or f"{folders[0]}/data.pkl" not in records:

@@ -15,7 +15,7 @@ typedef struct {
     lstmcore_session *session;
     const float *x; /* (n, steps, input_size) */
     size_t n, steps;
-    const float *h0, *c0;      /* (n, states), or NULL */
+    const float *h0, *c0;      /* n times the states of all layers, or NULL */
     lstmcore_sliding *sliding; /* n streams, windows of `steps`; NULL: not tried */
     lstmcore_sliding *carried; /* n streams that carry their states; NULL: not tried */
     float *tick;               /* (n, input_size): room for a tick of each window */
@@ -25,8 +25,12 @@ static size_t x_size(const windows *w) {
     return w->n * w->steps * w->model->input_size;
 }
 
-static size_t state_size(const windows *w) {
-    return w->n * w->model->states;
+static size_t h_size(const windows *w) {
+    return w->n * w->model->h_states;
+}
+
+static size_t c_size(const windows *w) {
+    return w->n * w->model->c_states;
 }
 
 static size_t y_size(const windows *w) {
@@ -131,8 +135,8 @@ static void each_call(const windows *all, const float *y,
             try_call(c, &w, answers);
             tried[c - calls]++;
             w.x += x_size(&w);
-            w.h0 = w.h0 == NULL ? NULL : w.h0 + state_size(&w);
-            w.c0 = w.c0 == NULL ? NULL : w.c0 + state_size(&w);
+            w.h0 = w.h0 == NULL ? NULL : w.h0 + h_size(&w);
+            w.c0 = w.c0 == NULL ? NULL : w.c0 + c_size(&w);
             answers += y_size(&w);
         }
     }

@@ -10,42 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lstmcore.h"
+#include "random_layers.h"
 
-/* Arithmetic on integers alone, so that every machine draws the same numbers. */
-static uint64_t random_state;
-
-static uint32_t random_bits(void) {
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 33);
-}
-
-static size_t random_between(size_t low, size_t high) {
-    return low + random_bits() % (high - low + 1);
-}
-
-static float random_float(float scale) {
-    return scale * ((float)(int32_t)(random_bits() % 2000001u) - 1e6f) * 1e-6f;
-}
-
-static void check(int code, const char *what) {
-    if (code != LSTMCORE_OK) {
-        fprintf(stderr, "%s: %s\n", what, lstmcore_error(code));
-        exit(1);
-    }
-}
-
-/* Exactly n floats, so that a read or write beyond them is one beyond the allocation. */
-static float *random_floats(size_t n, float scale) {
-    float *p = malloc(n * sizeof *p);
-    if (p == NULL) {
-        exit(1);
-    }
-    for (size_t k = 0; k < n; k++) {
-        p[k] = random_float(scale);
-    }
-    return p;
-}
+/* The first are LSTMs and what stands around them; those that follow have every other layer too. */
+enum { LSTM_MODELS = 230, MODELS = 2 * LSTM_MODELS };
 
 /* Numbers that are not: among the inputs of some models. */
 static void spoil(float *x, size_t n, size_t seed) {
@@ -60,31 +28,6 @@ static void spoil(float *x, size_t n, size_t seed) {
     }
 }
 
-static size_t add_lstm(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps) {
-    float *w = random_floats(4 * hidden * in, scale), *r = random_floats(4 * hidden * hidden, scale);
-    float *b = random_floats(4 * hidden, scale);
-    check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
-    free(w);
-    free(r);
-    free(b);
-    return hidden;
-}
-
-static size_t add_linear(lstmcore_model *model, size_t in, size_t out) {
-    float *w = random_floats(out * in, 0.5f), *b = random_floats(out, 0.5f);
-    check(lstmcore_model_add_linear(model, out, w, b), "add_linear");
-    free(w);
-    free(b);
-    return out;
-}
-
-static void add_affine(lstmcore_model *model, size_t in) {
-    float *scale = random_floats(in, 2.0f), *shift = random_floats(in, 1.0f);
-    check(lstmcore_model_add_affine(model, scale, shift), "add_affine");
-    free(scale);
-    free(shift);
-}
-
 static uint64_t hash(uint64_t h, const float *x, size_t n) {
     const unsigned char *bytes = (const unsigned char *)x;
     for (size_t k = 0; k < n * sizeof *x; k++) {
@@ -92,11 +35,6 @@ static uint64_t hash(uint64_t h, const float *x, size_t n) {
     }
     return h;
 }
-
-/* Sizes below, at and above every tile: 1, 4, 8 and 16 lanes, 1, 2 and 4 rows and blocks, tails of 1 and 2 vectors. */
-static const size_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12, 13, 15,  16,  17,  23, 24,
-                               25, 31, 32, 33, 40, 47, 48, 56, 63, 64, 65, 72, 100, 127, 128, 130};
-#define SIZES (sizeof sizes / sizeof *sizes)
 
 static void one_model(const char *kernel, size_t seed) {
     random_state = seed;
@@ -107,23 +45,36 @@ static void one_model(const char *kernel, size_t seed) {
 
     lstmcore_model *model;
     check(lstmcore_model_new(kernel, input, &model), kernel);
-    size_t width = input, states = 0;
+    const int others = seed >= LSTM_MODELS;
+    size_t width = input, h_states = 0, c_states = 0;
     if (random_bits() & 1) {
         add_affine(model, width);
     }
     for (size_t k = 0; k < layers; k++) {
-        width = add_lstm(model, width, hidden, scale, k + 1 < layers || all_steps);
-        states += hidden;
-    }
-    for (int kind = LSTMCORE_RELU; kind <= LSTMCORE_SIGMOID; kind++) {
-        if (random_bits() % 3 == 0) {
-            check(lstmcore_model_add_activation(model, (lstmcore_activation)kind, 0.3f), "add_activation");
+        const int all = k + 1 < layers || all_steps;
+        if (others) {
+            width = add_recurrent(model, width, hidden, scale, all, &h_states, &c_states);
+        } else {
+            width = add_lstm(model, width, hidden, scale, all);
+            h_states += width;
+            c_states += width;
         }
+    }
+    for (int kind = LSTMCORE_RELU; kind <= (others ? LSTMCORE_HARD_SILU : LSTMCORE_SIGMOID); kind++) {
+        if (random_bits() % (others ? 10 : 3) == 0) {
+            check(lstmcore_model_add_activation(model, (lstmcore_activation)kind, 0.3f, 0.6f), "add_activation");
+        }
+    }
+    if (others && random_bits() % 3 == 0) {
+        add_layer_norm(model, width);
     }
     size_t rows = all_steps ? steps : 1;
     if (all_steps && random_bits() % 3 == 0) {
         check(lstmcore_model_add_flatten(model, steps), "add_flatten");
         width *= steps;
+        rows = 1;
+    } else if (all_steps && others && random_bits() % 3 == 0) {
+        check(lstmcore_model_add_last(model), "add_last");
         rows = 1;
     }
     width = add_linear(model, width, sizes[random_bits() % SIZES]);
@@ -135,7 +86,7 @@ static void one_model(const char *kernel, size_t seed) {
     check(lstmcore_session_new(model, &session), "session_new");
     const size_t n = 3;
     float *x = random_floats(n * steps * input, 2.0f);
-    float *h = random_floats(n * states, 1.0f), *c = random_floats(n * states, 2.0f);
+    float *h = random_floats(n * h_states, 1.0f), *c = random_floats(n * c_states, 2.0f);
     float *y = random_floats(n * rows * width, 1.0f), *again = random_floats(rows * width, 1.0f);
     if (seed % 5 == 4) {
         spoil(x, n * steps * input, seed);
@@ -171,7 +122,7 @@ int main(int argc, char **argv) {
         }
         return 0;
     }
-    for (size_t seed = 0; seed < 230; seed++) {
+    for (size_t seed = 0; seed < MODELS; seed++) {
         one_model(argv[1], seed);
     }
     return 0;

@@ -44,20 +44,56 @@ static void poison_array(float *array, const packed *w, size_t inputs, size_t la
 }
 
 static void poison_packed(const packed *w, size_t lanes, size_t units) {
-    poison_array(w->weights, w, w->inputs, lanes, units);
-    poison_array(w->bias, w, 1, lanes, units);
+    if (w->inputs != 0) {
+        poison_array(w->weights, w, w->inputs, lanes, units);
+        poison_array(w->bias, w, 1, lanes, units);
+    }
+}
+
+/* All of an array of gates, `part` apart, but their first `units` units; an array [block][...][lane] of them has
+ * `group` floats to a block. */
+static void poison_parts(float *array, size_t group, size_t lanes, size_t part, size_t units) {
+    const size_t n = array == NULL ? 0 : guarded_size(array) / sizeof *array;
+    for (size_t k = 0; k < n; k++) {
+        if ((k / group * lanes + k % lanes) % part >= units) {
+            memset(&array[k], POISON, sizeof *array);
+            padding++;
+        }
+    }
+}
+
+static void poison_packed_parts(const packed *w, size_t lanes, size_t part, size_t units) {
+    if (w->inputs != 0) {
+        poison_parts(w->weights, w->inputs * lanes, lanes, part, units);
+        poison_parts(w->bias, lanes, lanes, part, units);
+    }
+}
+
+static void poison_variant(const op *o, size_t lanes) {
+    const variant *v = o->variant;
+    const size_t part = v->part, units = v->how.hidden - (size_t)planted("weight");
+    poison_packed_parts(&o->weights, lanes, part, units);
+    poison_packed_parts(&o->recurrent, lanes, part, units);
+    poison_packed_parts(&v->late, lanes, part, units);
+    poison_packed(&v->projection, lanes, o->out);
+    float *const arrays[] = {v->peephole, v->bias, v->norm_ih, v->norm_hh, v->norm_c, v->norm_c_bias};
+    for (size_t n = 0; n < sizeof arrays / sizeof *arrays; n++) {
+        poison_parts(arrays[n], 1, 1, part, units);
+    }
 }
 
 static void poison_model(const lstmcore_model *model) {
     const size_t lanes = model->kernel->lanes;
     for (const op *o = model->ops; o < model->ops + model->n_ops; o++) {
         const size_t units = o->out - (size_t)planted("weight");
-        if (o->kind == OP_LSTM) {
+        if (o->variant != NULL) {
+            poison_variant(o, lanes);
+        } else if (o->kind == OP_RECURRENT) {
             poison_packed(&o->weights, lanes, units);
             poison_packed(&o->recurrent, lanes, units);
         } else if (o->kind == OP_LINEAR) {
             poison_packed(&o->weights, lanes, units);
-        } else if (o->kind == OP_AFFINE) {
+        } else if (o->kind == OP_AFFINE || o->kind == OP_LAYER_NORM) {
             const packed plain = {.blocks = o->out, .gates = 1};
             poison_array(o->weights.weights, &plain, 1, 1, units);
             poison_array(o->weights.bias, &plain, 1, 1, units);
@@ -77,8 +113,8 @@ static int same(const float *a, const float *b, size_t n) {
 }
 
 static void poisoned_call(const call *c, const windows *given, const float *answers) {
-    float *const x = guarded_copy(given->x, x_size(given)), *const h0 = guarded_copy(given->h0, state_size(given));
-    float *const c0 = guarded_copy(given->c0, state_size(given));
+    float *const x = guarded_copy(given->x, x_size(given)), *const h0 = guarded_copy(given->h0, h_size(given));
+    float *const c0 = guarded_copy(given->c0, c_size(given));
     float *const y = guarded_new(y_size(given) * sizeof *y, sizeof *y);
     windows w = *given;
     w.x = x + planted("input");
@@ -98,8 +134,8 @@ static void poisoned_call(const call *c, const windows *given, const float *answ
     guards_check(c->name);
     close_slidings(&w);
     lstmcore_session_free(w.session);
-    if (!same(x, given->x, x_size(given)) || !same(h0, given->h0, state_size(given)) ||
-        !same(c0, given->c0, state_size(given))) {
+    if (!same(x, given->x, x_size(given)) || !same(h0, given->h0, h_size(given)) ||
+        !same(c0, given->c0, c_size(given))) {
         fail(c->name, "wrote to its input");
     }
     if (!same(y, answers, y_size(given))) {

@@ -31,7 +31,7 @@ static int granted(void) {
 
 WRAP(void *, calloc, (size_t n, size_t size), (n, size), NULL)
 WRAP(float *, lstmcore_floats_new, (size_t n), (n), NULL)
-WRAP(lstm_state *, lstmcore_states_new, (const lstmcore_model *model, size_t rows), (model, rows), NULL)
+WRAP(recurrent_state *, lstmcore_states_new, (const lstmcore_model *model, size_t rows), (model, rows), NULL)
 WRAP(int, lstmcore_session_new, (lstmcore_model * model, lstmcore_session **session), (model, session),
      LSTMCORE_NO_MEMORY)
 

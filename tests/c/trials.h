@@ -45,7 +45,7 @@ static lstmcore_sliding *sliding_of(const windows *w, size_t window) {
 
 static void open_slidings(windows *w) {
     /* A push takes a step of every window in flight: not tried with long windows of large models. */
-    w->sliding = w->steps * w->steps * w->model->states <= 20000 ? sliding_of(w, w->steps) : NULL;
+    w->sliding = w->steps * w->steps * w->model->h_states <= 20000 ? sliding_of(w, w->steps) : NULL;
     w->carried = sliding_of(w, 0);
     w->tick = random_floats(w->n * w->model->input_size, 1.0f);
 }
@@ -77,12 +77,13 @@ static int windows_of(lstmcore_session *session, const float *x, size_t n, size_
 }
 
 static void add_any(lstmcore_model *model, size_t steps) {
-    switch (random_bits() % 7) {
+    size_t h = 0, c = 0;
+    switch (random_bits() % 9) {
     case 0:
     case 1:
         if (model->sequence) {
             const size_t hidden = sizes[random_bits() % SIZES];
-            add_lstm(model, model->width, hidden, 0.3f, random_bits() % 4 != 0);
+            add_recurrent(model, model->width, hidden, 0.3f, random_bits() % 4 != 0, &h, &c);
         }
         return;
     case 2:
@@ -91,13 +92,19 @@ static void add_any(lstmcore_model *model, size_t steps) {
     case 3:
         add_affine(model, model->width);
         return;
-    case 4: {
-        const lstmcore_activation kind = (lstmcore_activation)random_between(LSTMCORE_RELU, LSTMCORE_SIGMOID);
-        check(lstmcore_model_add_activation(model, kind, 0.3f), "add_activation");
+    case 4:
+        check(lstmcore_model_add_activation(model, random_activation(), 0.3f, 0.6f), "add_activation");
         return;
-    }
     case 5:
         check(lstmcore_model_add_softmax(model), "add_softmax");
+        return;
+    case 6:
+        add_layer_norm(model, model->width);
+        return;
+    case 7:
+        if (model->sequence) {
+            check(lstmcore_model_add_last(model), "add_last");
+        }
         return;
     default:
         if (model->sequence) {
@@ -118,7 +125,7 @@ static void any_model(const char *kernel_name, size_t seed) {
     check(session_of(model, &session), "session_new");
     windows w = {.model = model, .session = session, .n = n, .steps = steps};
     float *x = random_floats(x_size(&w), 2.0f), *y = random_floats(y_size(&w), 1.0f);
-    float *h = random_floats(state_size(&w), 1.0f), *c = random_floats(state_size(&w), 2.0f);
+    float *h = random_floats(h_size(&w), 1.0f), *c = random_floats(c_size(&w), 2.0f);
     w.x = x;
     w.h0 = seed & 1 ? h : NULL;
     w.c0 = seed & 2 ? c : NULL;

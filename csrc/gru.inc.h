@@ -1,0 +1,30 @@
+/* The cells that keep nothing but h: GRU and RNN, reference.py's gru_step and rnn_step, written once over `vec`. */
+
+INLINE int gates_of(const cell_kind KIND) {
+    return KIND == CELL_LSTM ? 4 : KIND == CELL_GRU ? 3 : 1;
+}
+
+/* tanh x = e / (e + 2), e = e^2x - 1, with the sign of x */
+INLINE vec tanh_quotient(vec x) {
+    const vec e = expm1_twice(x);
+    return vec_div(vec_copysign(e, x), vec_add(e, vec_set1(2.0f)));
+}
+
+/* n = tanh(x_n + sigmoid(r)*p_n), h' = n + sigmoid(z)*(h - n): three divisions, as sigmoid(r)*p = p / (1 + e^-r). p_n,
+ * the third of the products, began at the candidate's recurrent bias. */
+INLINE vec gru_cell(const float *a, const vec *product, vec h) {
+    const vec r = vec_add(vec_load(a), product[0]);
+    const vec z = vec_add(vec_load(a + VEC_LANES), product[1]);
+    const vec seen = vec_div(product[2], one_plus_exp_minus(r));
+    const vec n = tanh_quotient(vec_add(vec_load(a + 2 * VEC_LANES), seen));
+    return vec_add(n, vec_div(vec_sub(h, n), one_plus_exp_minus(z)));
+}
+
+/* The new h of a vector of units from what the input contributes to their gates, the recurrent products and h. */
+INLINE vec state_without_cell(const cell_kind KIND, const float *a, const vec *product, vec h) {
+    if (KIND == CELL_GRU) {
+        return gru_cell(a, product, h);
+    }
+    const vec x = vec_add(vec_load(a), product[0]);
+    return KIND == CELL_RNN_RELU ? relu_of(x) : tanh_quotient(x);
+}

@@ -1,0 +1,230 @@
+"""Reading ONNX: the graph is walked from the window to the answer, and comes out as layers.
+
+A graph whose input has free sizes is read with two pairs of sizes, so that a number that only fits one of them, such as
+the index of a step, cannot be taken for what it is not.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import onnx
+from onnx import TensorProto
+
+from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
+from lstmcore.formats import onnx_file
+from lstmcore.formats.onnx_functions import Inliner
+from lstmcore.formats.onnx_value import TimeAxisError
+from lstmcore.formats.onnx_walk import Reading, Source, Walk
+from lstmcore.layer import MAX_SIZE
+from lstmcore.layers import Array, Layer
+from lstmcore.stack import check_layers
+
+#: Sizes to read a graph with where its input leaves them free: (windows, steps).
+TRIALS = ((5, 11), (7, 13))
+MAX_CANDIDATES = 8  # for the number of features, where the input leaves that free
+
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+#: What the axes of an input may be, in the order in which it is tried.
+LAYOUTS: Mapping[int, tuple[tuple[str, ...], ...]] = {
+    3: (("N", "T", "F"), ("T", "N", "F")),
+    2: (("N", "T"), ("T", "F"), ("T", "N")),
+}
+
+
+def read(path: str | os.PathLike[str]) -> list[Layer]:
+    """The layers of the ONNX model at `path`.
+
+    It may have one input of windows, (N, T, F) or (T, N, F), whichever its recurrent layers read, and one output. A
+    second input that says how many steps of each window count (sequence_lens) is the Model's own `lengths`. Weights in
+    half precision are widened to float32. In the Model's answers the windows come first, and axes of size 1 other than
+    the features are gone.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ModelFormatError: A file that is damaged or hostile; the text names the node or tensor.
+        UnsupportedError: An operator, an attribute or a use of one that has no layer; the text names it.
+
+    Warns:
+        UserWarning: Initializers that nothing on the way to the answer reads.
+    """
+    file = os.fspath(path)
+    try:
+        proto, size = onnx_file.parse(file)
+        found = _Graph(file, proto, onnx_file.check(file, proto), size).layers()
+        check_layers(tuple(found))
+    except LstmcoreError as error:
+        text = str(error)
+        if text.isprintable():
+            raise
+        # Names in a file may hold anything; an error is one line.
+        raise type(error)("".join(c if c.isprintable() else "?" for c in text)) from None
+    except MemoryError:
+        raise ModelFormatError(f"{file}: more memory is needed than there is") from None
+    except (ValueError, OverflowError) as error:  # a layer that does not take its settings
+        raise UnsupportedError(f"{file}: {error}") from None
+    return found
+
+
+class _Graph:
+    """One model, as it is read with one pair of sizes after the other."""
+
+    def __init__(self, file: str, proto: onnx.ModelProto, opset: int, size: int) -> None:
+        self.file = file
+        self.graph = proto.graph
+        self.tensors = onnx_file.Tensors(file)
+        self.functions = Inliner(file, proto)
+        self.nodes, used = self._reachable()
+        self.constants = self._constants(used)
+        self.window, self.lengths = self._inputs(used)
+        self.source = Source(
+            file,
+            opset,
+            self.nodes,
+            self.constants,
+            self.window.name,
+            self.lengths,
+            self.graph.output[0].name,
+            proto.producer_name == "lstmcore",
+            self.tensors,
+            4 * (size + self.tensors.external) + (1 << 20),
+        )
+
+    def _reachable(self) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The nodes that the answer depends on, local functions put in, and the names that they read."""
+        outputs = [value.name for value in self.graph.output]
+        if len(outputs) != 1:
+            raise UnsupportedError(f"{self.file}: outputs {outputs!r:.200}; expected one, the answer")
+        nodes = self.functions.inlined(self.graph.node)
+        writers: dict[str, onnx.NodeProto] = {}
+        for writer in nodes:
+            for name in filter(None, writer.output):
+                if name in writers:
+                    raise ModelFormatError(f"{self.file}: two nodes write {name!r:.200}")
+                writers[name] = writer
+        used: set[str] = set()
+        needed: set[int] = set()
+        left = outputs
+        while left:
+            name = left.pop()
+            if name in used:
+                continue
+            used.add(name)
+            node = writers.get(name)
+            if node is not None and id(node) not in needed:
+                needed.add(id(node))
+                left.extend(filter(None, node.input))
+        return [node for node in nodes if id(node) in needed], used
+
+    def _constants(self, used: set[str]) -> dict[str, Array]:
+        """The initializers that are used, as arrays."""
+        found: dict[str, Array] = {}
+        unused = []
+        for tensor in self.graph.initializer:
+            if not tensor.name or tensor.name in found:
+                raise ModelFormatError(
+                    f"{self.file}: initializer {tensor.name!r:.200}: no name, or one that is there twice"
+                )
+            if tensor.name in used:
+                found[tensor.name] = self.tensors.array(tensor, f"initializer {tensor.name!r:.200}")
+            else:
+                unused.append(tensor.name)
+        if unused:
+            text = f"{', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}"
+            warnings.warn(f"{self.file}: initializers that the answer does not depend on: {text:.500}", stacklevel=4)
+        return found
+
+    def _inputs(self, used: set[str]) -> tuple[onnx.ValueInfoProto, str | None]:
+        """The window, and the name of the input that says how many steps count."""
+        # Up to IR version 3, initializers stand among the inputs.
+        inputs = [value for value in self.graph.input if value.name not in self.constants]
+        initializers = {tensor.name for tensor in self.graph.initializer}
+        inputs = [value for value in inputs if value.name not in initializers]
+        names = [value.name for value in inputs]
+        for value in inputs:
+            if value.type.WhichOneof("value") != "tensor_type":
+                raise UnsupportedError(f"{self.file}: input {value.name!r:.200}: expected a tensor")
+        floats = [value for value in inputs if value.type.tensor_type.elem_type in FLOATS]
+        counts = [
+            value.name for value in inputs if value.type.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64)
+        ]
+        if len(floats) != 1 or len(counts) > 1 or len(inputs) != len(floats) + len(counts):
+            raise UnsupportedError(
+                f"{self.file}: inputs {names!r:.200}; expected one of float windows, and at most one of integers, "
+                "how many steps of each count"
+            )
+        if floats[0].name not in used:
+            raise UnsupportedError(f"{self.file}: the answer does not depend on the input {floats[0].name!r:.200}")
+        return floats[0], counts[0] if counts else None
+
+    def layers(self) -> list[Layer]:
+        """The layers, the same for all sizes that the input leaves free."""
+        failed: UnsupportedError | ModelFormatError | None = None
+        swapped: UnsupportedError | None = None
+        for letters in self._layouts():
+            for features in self._features(letters):
+                readings = self._readings(letters, features)
+                try:
+                    found = [Walk(self.source, reading).layers() for reading in readings]
+                except TimeAxisError as error:
+                    swapped = UnsupportedError(f"{self.file}: {error}")
+                    break
+                except (UnsupportedError, ModelFormatError) as error:
+                    failed = failed or error
+                    continue
+                if any(other != found[0] for other in found[1:]):
+                    raise UnsupportedError(
+                        f"{self.file}: holds numbers that fit windows of one length or one batch size only, though its "
+                        "input leaves them free; export it with these sizes fixed"
+                    )
+                return found[0]
+        reason = failed or swapped
+        assert reason is not None
+        raise reason
+
+    def _layouts(self) -> Sequence[tuple[str, ...]]:
+        shape = self.window.type.tensor_type.shape
+        rank = len(shape.dim) if self.window.type.tensor_type.HasField("shape") else 3
+        if rank not in LAYOUTS:
+            raise UnsupportedError(
+                f"{self.file}: input {self.window.name!r:.200} has rank {rank}; expected windows (N, T, F) or (T, N, F)"
+            )
+        return LAYOUTS[rank]
+
+    def _sizes(self, letters: tuple[str, ...]) -> dict[str, int]:
+        """The sizes that the input states."""
+        dims = self.window.type.tensor_type.shape.dim
+        sizes = {letter: dim.dim_value for letter, dim in zip(letters, dims, strict=False) if dim.HasField("dim_value")}
+        for letter, size in sizes.items():
+            if not 1 <= size <= MAX_SIZE and not (letter in "NT" and size <= 0):
+                raise ModelFormatError(f"{self.file}: input {self.window.name!r:.200}: a size of {size}")
+        return {letter: size for letter, size in sizes.items() if size > 0}
+
+    def _features(self, letters: tuple[str, ...]) -> Iterator[int]:
+        """How many features there may be: what the input says, or what some layer reads."""
+        sizes = self._sizes(letters)
+        if "F" not in letters or "F" in sizes:
+            yield sizes.get("F", 1)
+            return
+        candidates: dict[int, None] = {}
+        for node in self.nodes:
+            weight = self.constants.get(node.input[1]) if len(node.input) > 1 else None
+            if weight is not None and weight.ndim > 1 and node.op_type in ("LSTM", "GRU", "RNN", "MatMul", "Gemm"):
+                transposed = any(a.name == "transB" and a.i for a in node.attribute) or weight.ndim == 3
+                candidates[weight.shape[-1 if transposed else -2]] = None
+        if not candidates:
+            raise UnsupportedError(f"{self.file}: nothing says how many features {self.window.name!r:.200} has")
+        yield from list(candidates)[:MAX_CANDIDATES]
+
+    def _readings(self, letters: tuple[str, ...], features: int) -> list[Reading]:
+        sizes = self._sizes(letters) | {"F": features}
+        readings = []
+        for windows, steps in TRIALS:
+            trial = {"N": windows if "N" in letters else 1, "T": steps} | sizes
+            reading = Reading(letters, (trial["N"], trial["T"], trial["F"]), "T" in sizes)
+            if reading not in readings:
+                readings.append(reading)
+        return readings

@@ -1,0 +1,144 @@
+/* Random numbers and layers of random weights, the same on every machine. */
+#ifndef RANDOM_LAYERS_H
+#define RANDOM_LAYERS_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lstmcore.h"
+
+/* Arithmetic on integers alone, so that every machine draws the same numbers. */
+static uint64_t random_state;
+
+static uint32_t random_bits(void) {
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33);
+}
+
+static size_t random_between(size_t low, size_t high) {
+    return low + random_bits() % (high - low + 1);
+}
+
+static float random_float(float scale) {
+    return scale * ((float)(int32_t)(random_bits() % 2000001u) - 1e6f) * 1e-6f;
+}
+
+static void check(int code, const char *what) {
+    if (code != LSTMCORE_OK) {
+        fprintf(stderr, "%s: %s\n", what, lstmcore_error(code));
+        exit(1);
+    }
+}
+
+/* Exactly n floats, so that a read or write beyond them is one beyond the allocation. */
+static float *random_floats(size_t n, float scale) {
+    float *p = malloc(n * sizeof *p);
+    if (p == NULL) {
+        exit(1);
+    }
+    for (size_t k = 0; k < n; k++) {
+        p[k] = random_float(scale);
+    }
+    return p;
+}
+
+static size_t add_lstm(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps) {
+    float *w = random_floats(4 * hidden * in, scale), *r = random_floats(4 * hidden * hidden, scale);
+    float *b = random_floats(4 * hidden, scale);
+    check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
+    free(w);
+    free(r);
+    free(b);
+    return hidden;
+}
+
+static size_t add_linear(lstmcore_model *model, size_t in, size_t out) {
+    float *w = random_floats(out * in, 0.5f), *b = random_floats(out, 0.5f);
+    check(lstmcore_model_add_linear(model, out, w, b), "add_linear");
+    free(w);
+    free(b);
+    return out;
+}
+
+static void add_affine(lstmcore_model *model, size_t in) {
+    float *scale = random_floats(in, 2.0f), *shift = random_floats(in, 1.0f);
+    check(lstmcore_model_add_affine(model, scale, shift), "add_affine");
+    free(scale);
+    free(shift);
+}
+
+static lstmcore_activation random_activation(void) {
+    return (lstmcore_activation)random_between(LSTMCORE_RELU, LSTMCORE_HARD_SILU);
+}
+
+static void add_layer_norm(lstmcore_model *model, size_t in) {
+    float *weight = random_floats(in, 2.0f), *bias = random_floats(in, 1.0f);
+    const int affine = random_bits() % 4 != 0;
+    check(lstmcore_model_add_layer_norm(model, affine ? weight : NULL, affine ? bias : NULL, 1e-5f), "add_layer_norm");
+    free(weight);
+    free(bias);
+}
+
+/* The usual function, or in one case of three any other: of two numbers that suit all of them. */
+static lstmcore_function random_function(lstmcore_activation usual) {
+    return (lstmcore_function){random_bits() % 3 != 0 ? usual : random_activation(), 0.3f, 0.6f};
+}
+
+/* `size` random floats in one case of three, else NULL. */
+static float *at_times(int may, size_t size, float scale) {
+    return may && random_bits() % 3 == 0 ? random_floats(size, scale) : NULL;
+}
+
+/* A recurrent layer of any kind and setting, with the widths of its states added to *h and *c. Returns its width. */
+static size_t add_recurrent(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps, size_t *h,
+                            size_t *c) {
+    const lstmcore_cell cell = (lstmcore_cell)(random_bits() % 3);
+    const size_t gates = cell == LSTMCORE_LSTM ? 4 : cell == LSTMCORE_GRU ? 3 : 1;
+    const int lstm = cell == LSTMCORE_LSTM, usual = random_bits() % 3 == 0;
+    const size_t proj = lstm && !usual && random_bits() % 3 == 0 ? random_between(1, 40) : 0;
+    const size_t width = proj != 0 ? proj : hidden;
+    float *w = random_floats(gates * hidden * in, scale), *r = random_floats(gates * hidden * width, scale);
+    float *b = random_floats(gates * hidden, scale), *d = random_floats(gates * hidden, scale);
+    float *owned[] = {w, r, b, d, NULL, NULL, NULL, NULL, NULL, NULL};
+    *h += width;
+    *c += lstm ? hidden : 0;
+    if (usual && lstm) {
+        check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
+    } else if (usual && cell == LSTMCORE_GRU) {
+        check(lstmcore_model_add_gru(model, hidden, w, r, b, d, all_steps), "add_gru");
+    } else if (usual) {
+        const lstmcore_activation f = random_bits() & 1 ? LSTMCORE_TANH : LSTMCORE_RELU;
+        check(lstmcore_model_add_rnn(model, hidden, w, r, b, f, all_steps), "add_rnn");
+    } else {
+        const int norms = lstm && random_bits() % 3 == 0;
+        lstmcore_variant how = {.cell = cell, .hidden = hidden, .proj = proj, .weight_ih = w, .weight_hh = r};
+        how.gate = random_function(LSTMCORE_SIGMOID);
+        how.candidate = random_function(LSTMCORE_TANH);
+        how.output = random_function(LSTMCORE_TANH);
+        how.clip = random_bits() % 3 == 0 ? 0.7f : 0.0f;
+        how.coupled = lstm && random_bits() % 3 == 0;
+        how.reset_after = cell == LSTMCORE_GRU && random_bits() % 2 == 0;
+        how.bias_ih = random_bits() % 3 == 0 ? NULL : b;
+        how.bias_hh = random_bits() % 3 == 0 ? NULL : d;
+        how.weight_hr = owned[4] = proj != 0 ? random_floats(proj * hidden, 0.5f) : NULL;
+        how.peephole = owned[5] = at_times(lstm, 3 * hidden, 1.0f);
+        how.norm_ih = owned[6] = norms ? random_floats(4 * hidden, 1.0f) : NULL;
+        how.norm_hh = owned[7] = norms ? random_floats(4 * hidden, 1.0f) : NULL;
+        how.norm_c = owned[8] = norms ? random_floats(hidden, 1.0f) : NULL;
+        how.norm_c_bias = owned[9] = at_times(norms, hidden, 1.0f);
+        how.norm_eps = 1e-5f;
+        check(lstmcore_model_add_variant(model, &how, all_steps), "add_variant");
+    }
+    for (size_t n = 0; n < sizeof owned / sizeof *owned; n++) {
+        free(owned[n]);
+    }
+    return width;
+}
+
+/* Sizes below, at and above every tile: 1, 4, 8 and 16 lanes, 1, 2 and 4 rows and blocks, tails of 1 and 2 vectors. */
+static const size_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12, 13, 15,  16,  17,  23, 24,
+                               25, 31, 32, 33, 40, 47, 48, 56, 63, 64, 65, 72, 100, 127, 128, 130};
+#define SIZES (sizeof sizes / sizeof *sizes)
+
+#endif

@@ -1,0 +1,319 @@
+"""Damaged and hostile files of Keras: one line that says what is wrong, and nothing large allocated before."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from keras_models import K, keras, layers_in, load, quiet, refused, rewritten, save, sequential
+from torch_files import small_allocations
+
+import lstmcore
+from lstmcore.formats.hdf5 import Hdf5
+from lstmcore.formats.keras import read
+
+LAYERS = [("LSTM", {"units": 3}), ("BatchNormalization", {}), ("Dense", {"units": 2})]
+
+
+@pytest.fixture(scope="module", params=[".keras", ".h5"])
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of Keras."""
+    layers = [("LSTM", {"units": 3, "name": "lstm"}), *LAYERS[1:]]
+    with quiet():
+        model = sequential((5, 4), layers)
+    return save(model, tmp_path_factory.mktemp("files") / f"m{request.param}")
+
+
+#: .h5 files are no archives, and of the HDF5 file in an archive no text is read.
+ZIP_ONLY = pytest.mark.parametrize("original", [".keras"], indirect=True)
+H5_ONLY = pytest.mark.parametrize("original", [".h5"], indirect=True)
+
+
+@pytest.fixture
+def path(original: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / original.name
+    copy.write_bytes(original.read_bytes())
+    return copy
+
+
+def damaged(path: Path, text: str) -> None:
+    with small_allocations(8):
+        refused(path, text, lstmcore.ModelFormatError)
+
+
+def parts_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(path: Path, parts: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return path
+
+
+def change_weights(path: Path, change: Callable[[h5py.File, str], None]) -> Path:
+    """The file of weights inside, or the file itself, changed; with the path of the LSTM's kernel."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "a") as opened:
+            change(opened, find_kernel(opened))
+        return path
+    parts = parts_of(path)
+    inner = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(inner, "a") as opened:
+        change(opened, find_kernel(opened))
+    return write(path, parts | {"model.weights.h5": inner.getvalue()})
+
+
+def find_kernel(opened: h5py.File) -> str:
+    found = []
+    opened.visititems(lambda name, item: found.append(name) if getattr(item, "shape", None) == (4, 12) else None)
+    return found[0]
+
+
+def replace(make: Callable[[h5py.File, str, Any], Any]) -> Callable[[h5py.File, str], None]:
+    def change(opened: h5py.File, name: str) -> None:
+        values = opened[name][()]
+        del opened[name]
+        make(opened, name, values)
+
+    return change
+
+
+def vds(opened: h5py.File, name: str, values: Any) -> None:
+    layout = h5py.VirtualLayout((4, 12), "f4")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "w", (4, 12))
+    opened.create_virtual_dataset(name, layout)
+
+
+def soft(opened: h5py.File, name: str, values: Any) -> None:
+    opened["elsewhere"] = values
+    opened[name] = h5py.SoftLink("/elsewhere")
+
+
+def twice(opened: h5py.File, name: str, values: Any) -> None:
+    opened[name] = values
+    opened["again"] = opened[name]
+
+
+def cycle(opened: h5py.File, name: str, values: Any) -> None:
+    opened[name] = values
+    opened[name].parent["up"] = opened["/"]
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
+    "missing": (lambda f, n, v: None, "is missing|h5py|names and the groups|damaged"),
+    "shape": (lambda f, n, v: f.create_dataset(n, data=v.T.copy()), r"expected shape \(4, 12\), got \(12, 4\)"),
+    "scalar": (lambda f, n, v: f.create_dataset(n, data=np.float32(1)), r"expected shape \(4, 12\), got \(\)"),
+    "empty": (lambda f, n, v: f.create_dataset(n, data=h5py.Empty("f4")), r"expected shape \(4, 12\)"),
+    "float16": (lambda f, n, v: f.create_dataset(n, data=v.astype("f2")), "expected float32, got another type"),
+    "float64": (lambda f, n, v: f.create_dataset(n, data=v.astype("f8")), "expected float32, got another type"),
+    "integers": (lambda f, n, v: f.create_dataset(n, data=v.astype("i4")), "expected float32, got another type"),
+    "texts": (
+        lambda f, n, v: f.create_dataset(n, data=np.full((4, 12), "x", object), dtype=h5py.string_dtype()),
+        "expected float32, got another type",
+    ),
+    "compound": (lambda f, n, v: f.create_dataset(n, (4, 12), dtype=[("a", "f4")]), "expected float32, got another"),
+    "named type": (lambda f, n, v: f.__setitem__(n, np.dtype("f4")), "expected a group or a dataset, got Datatype"),
+    "no bytes": (lambda f, n, v: f.create_dataset(n, (4, 12), "f4"), "more than the file holds"),
+    "external": (
+        lambda f, n, v: f.create_dataset(n, (4, 12), "f4", external=[("/etc/passwd", 0, 192)]),
+        "lie in another file",
+    ),
+    "virtual": (vds, "lie in another file"),
+    "soft link": (soft, "soft or external link"),
+    "external link": (lambda f, n, v: f.__setitem__(n, h5py.ExternalLink("/etc/o.h5", "w")), "soft or external link"),
+    "two names": (twice, "the same thing under two names"),
+    "cycle": (cycle, "the same thing under two names"),
+    "lzf": (lambda f, n, v: f.create_dataset(n, data=v, compression="lzf"), r"filters.*\[32000\]"),
+    "checksums": (lambda f, n, v: f.create_dataset(n, data=v, fletcher32=True), r"filters.*\[3\]"),
+    "chunks without data": (lambda f, n, v: f.create_dataset(n, (4, 12), "f4", chunks=(2, 2)), "is missing or of an"),
+    "vast chunks": (
+        lambda f, n, v: f.create_dataset(n, (4, 12), "f4", chunks=(1 << 12, 1 << 12), maxshape=(None, None)),
+        "more than the file can hold|missing",
+    ),
+    "one too many": (
+        lambda f, n, v: (f.__setitem__(n, v), f[n].parent.create_dataset("9", data=v)),
+        "no layer has this",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_datasets(name: str, path: Path) -> None:
+    make, text = HOSTILE[name]
+    damaged(change_weights(path, replace(make)), text)
+
+
+@pytest.mark.parametrize("how", [{"compression": "gzip"}, {"compression": "gzip", "shuffle": True}, {"chunks": (3, 5)}])
+@pytest.mark.parametrize("kind", ["<f4", ">f4"])
+def test_chunks_are_read(how: dict[str, Any], kind: str, path: Path) -> None:
+    before = load(path).layers
+    change_weights(path, replace(lambda f, n, v: f.create_dataset(n, data=v.astype(kind), dtype=kind, **how)))
+    assert load(path).layers == before
+
+
+def test_a_chunk_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    import zlib
+
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w") as opened:
+        found = opened.create_dataset("w", (4, 12), "f4", chunks=(4, 12), compression="gzip")
+        found.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 17)))
+    with (
+        pytest.raises(lstmcore.ModelFormatError, match="has another size than 192 bytes"),
+        Hdf5(str(path), "w") as opened,
+    ):
+        opened.read("w", (4, 12), np.dtype("f4"))
+
+
+@H5_ONLY
+def test_a_heap_entry_without_a_size_does_not_hang(path: Path) -> None:
+    """The HDF5 library walks for ever over an entry of size 0 in the heap of texts."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"GCOL")
+    while at >= 0:
+        data[at + 16 : at + 16 + 16] = bytes(16)
+        at = data.find(b"GCOL", at + 1)
+    path.write_bytes(data)
+    damaged(path, r"no entry \d+ in the heap")
+
+
+@H5_ONLY
+def test_a_text_of_four_gigabytes(path: Path) -> None:
+    data = path.read_bytes()
+    length = len(h5py.File(path).attrs["model_config"])
+    assert data.count(struct.pack("<I", length)) >= 1
+    path.write_bytes(data.replace(struct.pack("<I", length), struct.pack("<I", (1 << 32) - 1)))
+    damaged(path, "texts of more than|damaged")
+
+
+ARCHIVES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
+    "no config": (lambda p: p.pop("config.json"), "config.json is missing"),
+    "no metadata": (lambda p: p.pop("metadata.json"), "metadata.json is missing"),
+    "no weights": (lambda p: p.pop("model.weights.h5"), "model.weights.h5 is missing"),
+    "no json": (lambda p: p.update({"config.json": b"{"}), "config.json is not JSON"),
+    "a list": (lambda p: p.update({"config.json": b"[]"}), "expected an object"),
+    "deep": (lambda p: p.update({"config.json": b"[" * 100_000}), "config.json is not JSON"),
+    "keys": (lambda p: p.update({"config.json": b'{"a": 1, "a": 2}'}), "a key stands in an object twice"),
+    "nan": (lambda p: p.update({"config.json": b'{"a": NaN}'}), "a number is NaN"),
+    "bytes": (lambda p: p.update({"config.json": b"\xff{}"}), "config.json is not JSON"),
+    "no model": (lambda p: p.update({"config.json": b'{"a": 1}'}), "expected a layer with a class_name"),
+    "weights": (lambda p: p.update({"model.weights.h5": b"x" * 100}), "not an HDF5 file"),
+    "parent": (lambda p: p.update({"assets/../../x": b"x"}), "a path out of the archive"),
+    "metadata": (lambda p: p.update({"metadata.json": b" " * (1 << 17)}), "at most 65536 are taken"),
+}
+
+
+@ZIP_ONLY
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_hostile_archives(name: str, path: Path) -> None:
+    change, text = ARCHIVES[name]
+    parts = parts_of(path)
+    change(parts)
+    damaged(write(path, parts), text)
+
+
+@ZIP_ONLY
+def test_archives_that_unpack_to_much(path: Path) -> None:
+    parts = parts_of(path)
+    for name in ("config.json", "model.weights.h5"):
+        write(path, parts | {name: bytes(64 << 20)}, zipfile.ZIP_DEFLATED)
+        damaged(path, f"{name}: 67108864 bytes in .*are taken")
+
+
+@ZIP_ONLY
+def test_members_of_one_name_and_unknown_ones(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.py", b"")
+    refused(path, "unknown member 'more.py'")
+    with quiet(), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("config.json", b"{}")
+    damaged(path, "5 members, of which 4 have names of their own")
+
+
+def test_layers_of_one_name(path: Path) -> None:
+    def change(config: dict[str, Any]) -> None:
+        for layer in layers_in(config):
+            if layer["class_name"] in ("LSTM", "Dense"):
+                layer["config"]["name"] = "same"
+
+    damaged(rewritten(path, change), "two layers have the name 'same'")
+
+
+def test_a_graph_that_reads_itself(tmp_path: Path) -> None:
+    x = K.Input((5, 3))
+    path = save(
+        keras.Model(x, K.LSTM(3, name="b")(K.LSTM(3, name="a", return_sequences=True)(x))), tmp_path / "m.keras"
+    )
+
+    def change(config: dict[str, Any]) -> None:
+        text = json.dumps(config["config"]["layers"]).replace('"keras_history": ["input_layer', '"keras_history": ["b')
+        config["config"]["layers"] = json.loads(text.replace('["b_1"', '["b"'))
+        for layer in config["config"]["layers"][1:2]:
+            layer["inbound_nodes"][0]["args"][0]["config"]["keras_history"] = ["b", 0, 0]
+
+    damaged(rewritten(path, change), "which is not there or reads it in turn")
+
+
+def test_weights_alone(tmp_path: Path) -> None:
+    model = sequential((5, 3), LAYERS)
+    with quiet():
+        model.save_weights(tmp_path / "m.weights.h5")
+    damaged(tmp_path / "m.weights.h5", "weights alone")
+
+
+FUZZ = """
+import random, signal, sys
+from pathlib import Path
+from lstmcore.errors import LstmcoreError
+from lstmcore.formats.keras import read
+path, seed, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+data, r = path.read_bytes(), random.Random(seed)
+for n in range(rounds):
+    changed = bytearray(data)
+    for _ in range(r.choice((1, 1, 3, 9))):
+        at = r.randrange(len(data))
+        width = r.choice((1, 2, 4, 8))
+        value = r.choice((0, 1, -1, r.getrandbits(63), r.randrange(len(data)), 1 << 40)) % (1 << 8 * width)
+        changed[at : at + width] = value.to_bytes(width, "little")
+    if r.random() < 0.1:
+        del changed[r.randrange(len(data)) :]
+    path.with_stem("changed").write_bytes(changed)
+    signal.alarm(20)  # the process ends where a call of the library does not
+    try:
+        read(str(path.with_stem("changed")))
+    except LstmcoreError as error:
+        assert str(error).isprintable() and len(str(error)) < 1200, str(error)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_damage(seed: int, path: Path) -> None:
+    """In a process of its own, whose end or hang would be seen."""
+    command = [sys.executable, "-c", FUZZ, str(path), str(random.Random(seed).getrandbits(32)), "300"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (found.returncode, found.stdout) == (0, "done\n"), found.stderr[-2000:]
+
+
+def test_every_truncation(path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    short = tmp_path / f"short{path.suffix}"
+    for size in [*range(0, len(data), 997), len(data) - 1]:
+        short.write_bytes(data[:size])
+        with pytest.raises(lstmcore.ModelFormatError) as caught:
+            read(str(short))
+        assert str(caught.value).startswith(f"{short}: ")

@@ -1,0 +1,380 @@
+"""ONNX files that are damaged, or made to do harm, are refused; nothing hangs, grows or reads other files."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+import time
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+from lstmcore import ModelFormatError, UnsupportedError
+from lstmcore import layers as L
+
+onnx = pytest.importorskip("onnx", reason="needs onnx")
+pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+
+from onnx import TensorProto, external_data_helper, helper, numpy_helper  # noqa: E402
+from onnx_files import model, weights  # noqa: E402
+from test_onnx_layers import make  # noqa: E402
+
+from lstmcore import Model  # noqa: E402
+from lstmcore.formats.onnx import build, read  # noqa: E402
+
+REFUSED = (ModelFormatError, UnsupportedError)
+
+
+def source():
+    """A model with most kinds of nodes."""
+    rng = np.random.default_rng(1)
+    sizes = {"hidden_size": 4, "return_sequences": True}
+    layers = [
+        make(rng, L.Scaler, "scaler", num_features=3),
+        make(rng, L.LSTM, "lstm", input_size=3, **sizes, bidirectional=True, learned_state=True, peepholes=True),
+        make(rng, L.GRU, "gru", input_size=8, **sizes, activations="hard_sigmoid(0.3,0.4) tanh"),
+        L.Reverse("reverse"),
+        make(rng, L.Linear, "a", in_features=4, out_features=4),
+        L.GELU("gelu"),
+        L.Add("sum", inputs=("reverse", "gelu")),
+        L.Last("last"),
+        make(rng, L.LayerNorm, "norm", num_features=4),
+        make(rng, L.Linear, "fc", in_features=4, out_features=1),
+        L.Squeeze("squeeze"),
+    ]
+    return build(Model(layers, backend="numpy"))
+
+
+def write(folder, proto):
+    path = folder / "model.onnx"
+    path.write_bytes(proto if isinstance(proto, bytes) else proto.SerializeToString())
+    return path
+
+
+def assert_harmless(path):
+    """Read, or refused in one line, within a second."""
+    start = time.perf_counter()
+    said = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read(path)
+    except REFUSED as error:
+        said = str(error)
+    assert "\n" not in said
+    assert len(said) < 2000
+    assert time.perf_counter() - start < 1
+
+
+def bit_flips(data, rng):
+    """Some bits of the file, most of them outside the weights, since flips there change no structure."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def truncation(data, rng):
+    return data[: rng.randrange(len(data))]
+
+
+def splice(data, rng):
+    """A piece of the file in another place."""
+    start, length, target = rng.randrange(len(data)), rng.randrange(1, 64), rng.randrange(len(data))
+    return data[:target] + data[start : start + length] + data[target + rng.choice([0, length]) :]
+
+
+def surgery(data, rng):
+    """A field somewhere in the message, with a value that it should not have."""
+    proto = onnx.ModelProto.FromString(data)
+    message = proto
+    for _ in range(rng.randrange(1, 9)):
+        fields = message.ListFields()
+        if not fields:
+            break
+        field, value = rng.choice(fields)
+        repeated = field.is_repeated if isinstance(field.is_repeated, bool) else field.is_repeated()
+        if field.type == field.TYPE_MESSAGE:
+            if repeated:
+                index = rng.randrange(len(value))
+                if rng.random() < 0.1:
+                    del value[index]
+                    break
+                if rng.random() < 0.1:
+                    value.add().CopyFrom(value[rng.randrange(len(value))])
+                    break
+                message = value[index]
+            else:
+                message = value
+            continue
+        odd = {
+            field.CPPTYPE_INT64: [0, 1, -1, 2, 7, 2**31, 2**62, -(2**63)],
+            field.CPPTYPE_INT32: [0, 1, 7, 10, 16, 2**31 - 1],
+            field.CPPTYPE_ENUM: [0, 1, 2, 3, 6, 7, 11],
+            field.CPPTYPE_FLOAT: [0.0, -1.0, float("inf"), float("nan"), 1e38],
+            field.CPPTYPE_STRING: ["", "x", "window", "LSTM", "If", "axis", "\0"],
+        }.get(field.cpp_type, [0])
+        pick = rng.choice(odd)
+        if field.type == field.TYPE_BYTES:
+            pick = rng.choice([b"", b"x", b"reverse", b"\xff" * 8])
+        try:
+            if repeated:
+                value[rng.randrange(len(value))] = pick
+            else:
+                setattr(message, field.name, pick)
+        except (ValueError, TypeError):
+            pass
+        break
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize("mutation", [bit_flips, truncation, splice, surgery])
+def test_mutations(tmp_path, mutation):
+    proto = source()
+    data = proto.SerializeToString()
+    rng = random.Random(mutation.__name__)
+    read(write(tmp_path, data))
+    for _ in range(1000):
+        assert_harmless(write(tmp_path, mutation(data, rng)))
+
+
+def test_memory_stays_near_the_size_of_the_file(tmp_path):
+    rng = np.random.default_rng(2)
+    layer = make(rng, L.LSTM, "lstm", input_size=256, hidden_size=256, num_layers=2)
+    path = write(tmp_path, build(Model([layer], backend="numpy")))
+    size = path.stat().st_size
+    read(path)
+    tracemalloc.start()
+    try:
+        read(path)
+        assert tracemalloc.get_traced_memory()[1] < 10 * size
+    finally:
+        tracemalloc.stop()
+
+
+def peak(path):
+    tracemalloc.start()
+    try:
+        with pytest.raises(REFUSED):
+            read(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        (
+            [helper.make_node("ConstantOfShape", ["n"], ["big"]), helper.make_node("Mul", ["big", "big"], ["bias"])],
+            {"n": np.array([2**30, 2**30])},
+        ),
+        (
+            [helper.make_node("Expand", ["one", "n"], ["bias"])],
+            {"n": np.array([2**20, 2**20]), "one": np.ones(1, "f4")},
+        ),
+        ([helper.make_node("Tile", ["one", "n"], ["bias"])], {"n": np.array([2**40]), "one": np.ones(1, "f4")}),
+        (
+            [helper.make_node("Range", ["zero", "n", "step"], ["bias"])],
+            {"n": np.array(2**50), "zero": np.array(0), "step": np.array(1)},
+        ),
+        (
+            [helper.make_node("Concat", [f"c{k}"] * 16, [f"c{k + 1}"], axis=0) for k in range(12)]
+            + [helper.make_node("Identity", ["c12"], ["bias"])],
+            {"c0": np.ones(64, "f4")},
+        ),
+    ],
+)
+def test_constants_that_grow(tmp_path, nodes, constants):
+    proto = model([*nodes, helper.make_node("Add", ["window", "bias"], ["answer"])], constants)
+    assert peak(write(tmp_path, proto)) < 16 << 20
+
+
+@pytest.mark.parametrize("field", ["raw_data", "float_data"])
+@pytest.mark.parametrize("dims", [(2**31, 2**31, 4), (2**62, 2**62), (-1,), (3, 5), (2**40, 0)])
+def test_shapes_that_the_data_does_not_have(tmp_path, field, dims):
+    proto = model([helper.make_node("Add", ["window", "bias"], ["answer"])], {"bias": np.arange(3, dtype="f4")})
+    tensor = proto.graph.initializer[0]
+    if field == "float_data":
+        tensor.CopyFrom(helper.make_tensor("bias", TensorProto.FLOAT, (3,), [0.0, 1.0, 2.0]))
+    tensor.dims[:] = dims
+    assert peak(write(tmp_path, proto)) < 1 << 20
+
+
+class TestExternalData:
+    """Tensors in files beside the model."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        (tmp_path / "secret.bin").write_bytes(bytes(1000))
+        (tmp_path / "models").mkdir()
+        return tmp_path / "models"
+
+    def model(self, folder, location="data.bin", offset="0", length=None, **more):
+        rng = np.random.default_rng(3)
+        w = rng.normal(size=(3, 2)).astype(np.float32)
+        (folder / "data.bin").write_bytes(bytes(8) + w.tobytes())
+        proto = model([helper.make_node("MatMul", ["window", "W"], ["answer"])], {"W": w})
+        tensor = proto.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        entries = {"location": location, "offset": offset, "length": length, **more}
+        for key, value in entries.items():
+            if value is not None:
+                tensor.external_data.add(key=key, value=value)
+        return write(folder, proto), w
+
+    def test_it_is_read(self, folder):
+        path, w = self.model(folder, offset="8", length="24")
+        np.testing.assert_array_equal(read(path)[0].weights["weight"], w.T)
+        (folder / "link.bin").symlink_to("data.bin")
+        np.testing.assert_array_equal(read(self.model(folder, "link.bin", "8")[0])[0].weights["weight"], w.T)
+
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "../secret.bin",
+            "/etc/passwd",
+            "a/../../secret.bin",
+            "link.bin",
+            "links/secret.bin",
+            "",
+            ".",
+            "no.bin",
+            "\0",
+            "pipe",
+        ],
+    )
+    def test_nothing_else_is(self, folder, location):
+        import os
+
+        (folder / "link.bin").symlink_to("../secret.bin")
+        (folder / "links").symlink_to("..")
+        os.mkfifo(folder / "pipe")
+        with pytest.raises(ModelFormatError, match="in the model's folder"):
+            read(self.model(folder, location)[0])
+
+    @pytest.mark.parametrize(
+        "entries",
+        [
+            {"offset": "9"},
+            {"offset": "-8"},
+            {"offset": str(2**64)},
+            {"length": "23"},
+            {"length": str(2**62)},
+            {"offset": "1e1"},
+            {"checksum": "0" * 40, "offset": "8"},
+            {"other": "1", "offset": "8"},
+        ],
+    )
+    def test_sizes(self, folder, entries):
+        with pytest.raises(ModelFormatError, match="external data"):
+            read(self.model(folder, **entries)[0])
+
+    def test_as_onnx_writes_it(self, folder):
+        proto = source()
+        path = folder / "model.onnx"
+        external_data_helper.convert_model_to_external_data(proto, location="weights", size_threshold=0)
+        onnx.save(proto, path)
+        assert read(path) == read(write(folder, source()))
+
+
+def chain(op, count, **attributes):
+    names = ["window", *(f"x{k}" for k in range(count - 1)), "answer"]
+    return [helper.make_node(op, [a], [b], **attributes) for a, b in itertools.pairwise(names)]
+
+
+@pytest.mark.parametrize("op", ["Relu", "Exp", "Dropout"])
+def test_long_chains_are_read_in_time(tmp_path, op):
+    w = np.random.default_rng(4).normal(size=(3, 3)).astype("f4")
+    nodes = chain(op, 1001)
+    nodes[0].input[0] = "first"
+    proto = model([helper.make_node("MatMul", ["window", "W"], ["first"]), *nodes], {"W": w})
+    path = write(tmp_path, proto)
+    start = time.perf_counter()
+    assert len(read(path)) == 1002
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul", "Sub", "Div", "Concat"])
+def test_doubling_a_value_again_and_again(tmp_path, op):
+    names = ["window", *(f"x{k}" for k in range(40)), "answer"]
+    options = {"axis": -1} if op == "Concat" else {}
+    nodes = [helper.make_node(op, [a, a], [b], **options) for a, b in itertools.pairwise(names)]
+    proto = model(nodes, {})
+    assert_harmless(write(tmp_path, proto))
+
+
+def function(name, calls):
+    nodes = [
+        helper.make_node(call, ["x"] if k == 0 else [f"y{k - 1}"], [f"y{k}"], domain="local")
+        for k, call in enumerate(calls)
+    ]
+    nodes[-1].output[0] = "y"
+    return helper.make_function("local", name, ["x"], ["y"], nodes, [helper.make_opsetid("local", 1)])
+
+
+def test_functions_that_grow_or_never_end(tmp_path):
+    def calling(functions):
+        proto = model([helper.make_node("f0", ["window"], ["answer"], domain="local")], {}, functions=functions)
+        proto.opset_import.append(helper.make_opsetid("local", 1))
+        return write(tmp_path, proto)
+
+    with pytest.raises(ModelFormatError, match=r"more than .* nodes"):
+        read(calling([function(f"f{k}", [f"f{k + 1}"] * 50) for k in range(10)]))
+    with pytest.raises(ModelFormatError, match="calls 16 deep"):
+        read(calling([function("f0", ["f0"])]))
+
+
+def test_what_is_no_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(FileNotFoundError):
+        read(path)
+    for data in (
+        b"",
+        b"\0" * 100,
+        b"not a model",
+        io.BytesIO(numpy_helper.from_array(np.ones(3)).SerializeToString()).read(),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ModelFormatError, match=r"model\.onnx"):
+            read(path)
+
+
+def test_unsupported_parts_are_named(tmp_path):
+    def refused(change, text, error=UnsupportedError):
+        w = weights(np.random.default_rng(5), "RNN")
+        proto = model(
+            [helper.make_node("RNN", ["window", "W", "R", "B"], ["Y", "Y_h"], hidden_size=4, name="rnn"),
+             helper.make_node("Squeeze", ["Y_h", "zero"], ["answer"])], w | {"zero": np.array([0])},
+        )  # fmt: skip
+        read(write(tmp_path, proto))
+        change(proto)
+        with pytest.raises(error, match=text):
+            read(write(tmp_path, proto))
+
+    refused(lambda p: p.graph.output.append(helper.make_tensor_value_info("Y", 1, None)), "outputs ")
+    refused(lambda p: p.graph.input.append(helper.make_tensor_value_info("other", 1, None)), "inputs ")
+    refused(lambda p: p.training_info.add(), "training_info")
+    refused(lambda p: setattr(p.graph.node[0], "domain", "com.microsoft"), "'rnn' .*domain 'com.microsoft'")
+    refused(lambda p: setattr(p.graph.node[0], "op_type", "Loop"), "Loop.*control flow")
+    refused(lambda p: setattr(p.graph.node[0], "op_type", "Einsum"), "Einsum.*without an equation")
+    refused(lambda p: setattr(p.opset_import[0], "version", 10), "opset 10")
+    refused(
+        lambda p: p.graph.sparse_initializer.add().values.CopyFrom(p.graph.initializer[0]), "sparse initializer 'W'"
+    )
+    refused(lambda p: p.graph.quantization_annotation.add(), "quantization")
+    refused(lambda p: p.graph.input[0].type.tensor_type.ClearField("elem_type"), "inputs")
+    refused(lambda p: p.graph.initializer.append(p.graph.initializer[0]), "initializer 'W'", ModelFormatError)
+    refused(lambda p: p.graph.node[0].input.append("no"), "nothing before this node makes it", ModelFormatError)
+    refused(lambda p: p.graph.node.insert(0, p.graph.node.pop()), "nothing before this node", ModelFormatError)
+
+
+def test_unused_initializers_are_listed(tmp_path):
+    proto = source()
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(3, "f4"), "left.over"))
+    with pytest.warns(UserWarning, match=r"does not depend on: left\.over"):
+        read(write(tmp_path, proto))
