@@ -8,7 +8,7 @@ SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
 	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
 C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def) $(wildcard tests/c/*.[ch] benchmarks/*.c docs/*.c)
 
-.PHONY: help demo test bench lint format sanitize docs clean
+.PHONY: help demo test bench lint format sanitize fuzz docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -44,6 +44,9 @@ format: $(VENV)/.lint ## let ruff and clang-format rewrite what lint complains o
 
 sanitize: $(VENV)/.lint ## run every kernel of the C core under ASan and UBSan
 	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize.sh build/sanitize
+
+fuzz: $(VENV)/.test ## feed 100,000 damaged files to each reader of model files; some tens of minutes
+	$(BIN)/python tests/fuzz.py
 
 docs: $(VENV)/.docs ## build the documentation; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -89,7 +89,7 @@ def one_step_onnx(model: lstmcore.Model) -> Any:
     import onnx
 
     layer = only_layer(model)
-    w = {key: reorder(value, "torch", "onnx") for key, value in layer.weights.items()}
+    w = {key: reorder(value, "LSTM", "torch", "onnx") for key, value in layer.weights.items()}
     bias = np.concatenate([w["bias_ih_l0"], w["bias_hh_l0"]])
     constants = {"W": w["weight_ih_l0"], "R": w["weight_hh_l0"], "B": bias}
     state = (1, 1, layer.hidden_size)

@@ -107,12 +107,10 @@ def expected(case: Case, layer: Recurrent, x: Array, states: tuple[Array, Array]
 
 def graph(case: Case, layer: Recurrent, states: tuple[Array, Array]) -> bytes:
     """The same as one ONNX node: x (T, 1, F) -> y (T, directions, 1, H); with layout 1 the batch stands first."""
-    order = {"LSTM": "onnx", "GRU": "zrn", "RNN": "n"}[case.kind]
     cells = [layer.cell(0, suffix) for suffix in layer.suffixes]
-    swapped = case.constant
 
     def stack(key: str) -> Array:
-        return np.stack([_gates(cell[key], order, swapped) for cell in cells])
+        return np.stack([_gates(cell[key], case.kind, case.constant) for cell in cells])
 
     arrays = {"W": stack("weight_ih"), "R": stack("weight_hh")}
     arrays["B"] = np.concatenate([stack("bias_ih"), stack("bias_hh")], axis=1)
@@ -142,15 +140,12 @@ def graph(case: Case, layer: Recurrent, states: tuple[Array, Array]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _gates(rows: Array, order: str, swapped: bool) -> Array:
-    """Rows stacked i f g o (r z n) as ONNX stacks them; `swapped`: with i and f in each other's places."""
-    if order == "onnx":
+def _gates(rows: Array, kind: str, swapped: bool) -> Array:
+    """Rows as ONNX stacks them; `swapped`: with an LSTM's i and f in each other's places."""
+    if swapped:
         i, f, g, o = np.split(rows, 4)
-        return reorder(np.concatenate([f, i, g, o] if swapped else [i, f, g, o]), "torch", "onnx")
-    if order == "zrn":
-        r, z, n = np.split(rows, 3)
-        return np.concatenate([z, r, n])
-    return rows
+        rows = np.concatenate([f, i, g, o])
+    return reorder(rows, kind, "torch", "onnx")
 
 
 def by_reference(proto: bytes, x: Array) -> Any:

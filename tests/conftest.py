@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from programs import build, printed
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # the one that is there; Keras would look for TensorFlow
 
 
 @pytest.fixture(scope="session")

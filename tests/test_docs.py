@@ -157,8 +157,10 @@ def tables(page: Path) -> list[list[list[str]]]:
 
 
 def test_the_table_of_gate_orders() -> None:
-    (table,) = [t for t in tables(DOCS / "formats.md") if t[0] == ["source", "stacked as"]]
-    assert {source: order.replace(" ", "") for source, order in table[1:]} == ORDERS
+    (table,) = [t for t in tables(DOCS / "formats.md") if t[0] == ["source", *ORDERS]]
+    for source, *orders in table[1:]:
+        assert [order.replace(" ", "") for order in orders] == [ORDERS[kind][source] for kind in ORDERS]
+    assert [row[0] for row in table[1:]] == list(ORDERS["LSTM"])
 
 
 def test_the_table_of_kernels() -> None:

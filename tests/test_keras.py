@@ -39,7 +39,7 @@ from tolerances import FLOAT32, WRONG
 
 import lstmcore
 from lstmcore import layers as L
-from lstmcore.formats import keras_recurrent
+from lstmcore.formats import gates
 from lstmcore.formats.keras import read
 from lstmcore.formats.keras_graph import snake_case
 
@@ -204,7 +204,8 @@ def test_swapped_gates_are_seen(
     x, path = windows(model, rng), save(model, tmp_path / "m.keras")
     assert np.abs(load(path)(x) - answers(model, x)).max() < FLOAT32
     letters = wrong.replace("c", "g")
-    monkeypatch.setattr(keras_recurrent, "GATES", {**keras_recurrent.GATES, cls: letters})
+    kinds = {**gates.ORDERS, cls.__name__: {**gates.ORDERS[cls.__name__], "keras": letters}}
+    monkeypatch.setattr(gates, "ORDERS", kinds)
     assert np.abs(load(path)(x) - answers(model, x)).max() > WRONG
 
 

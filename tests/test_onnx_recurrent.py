@@ -18,7 +18,7 @@ from onnx_files import answers, assert_same, model, read_back, weights, windows 
 
 from lstmcore.activations import TABLE  # noqa: E402
 from lstmcore.formats.onnx import read  # noqa: E402
-from lstmcore.formats.onnx_gates import FUNCTIONS, GATES, KINDS, NO_DEFAULTS  # noqa: E402
+from lstmcore.formats.onnx_gates import FUNCTIONS, KINDS, NO_DEFAULTS  # noqa: E402
 
 KIND = tuple(KINDS)
 INPUTS = ("x", "W", "R", "B", "lengths", "h", "c", "P")
@@ -79,7 +79,7 @@ def test_swapped_gates_are_seen(tmp_path, op, bias):
     proto = recurrent(op, w, bias=bias)
     layer = assert_same(tmp_path, proto, x).layers[0]
     got = answers(proto, window=x)
-    gates = len(GATES[op])
+    gates = len(KINDS[op].gates)
     for a, b in itertools.combinations(range(gates), 2):
         order = list(range(gates))
         order[a], order[b] = b, a

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
+from lstmcore.formats.gates import reorder
 from lstmcore.formats.keras_activations import gate_function
 from lstmcore.formats.keras_build import Builder, Tensor
 from lstmcore.formats.keras_spec import Spec
@@ -19,7 +20,6 @@ CELLS: Mapping[str, type[Recurrent]] = MappingProxyType(
     {"LSTM": LSTM, "GRU": GRU, "SimpleRNN": RNN, "LSTMCell": LSTM, "GRUCell": GRU, "SimpleRNNCell": RNN}
 )
 #: In what order Keras stacks the gates, in the letters of `Recurrent.gates`: z, r, h and i, f, c, o in its own.
-GATES: Mapping[type[Recurrent], str] = MappingProxyType({LSTM: "ifgo", GRU: "zrn", RNN: "n"})
 
 MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "mul"}
 
@@ -133,9 +133,4 @@ def _weights(build: Builder, spec: Spec, cell: Cell, features: int, place: Place
     weights = {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent_kernel.T}
     for bias in biases:
         weights["bias_ih_l0"], weights["bias_hh_l0"] = bias if two else (bias, np.zeros_like(bias))
-    return {key: _reorder(w, GATES[cell.cls], cell.cls.gates) for key, w in weights.items()}
-
-
-def _reorder(array: Array, source: str, target: str) -> Array:
-    gate = dict(zip(source, np.split(array, len(source)), strict=True))
-    return np.concatenate([gate[letter] for letter in target])
+    return {key: reorder(w, cell.cls.__name__, "keras", "torch") for key, w in weights.items()}

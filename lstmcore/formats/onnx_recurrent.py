@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lstmcore.activations import TABLE, Activation
-from lstmcore.formats.onnx_gates import FUNCTIONS, GATES, KINDS, NO_DEFAULTS, from_onnx
+from lstmcore.formats.gates import reorder
+from lstmcore.formats.onnx_gates import FUNCTIONS, KINDS, NO_DEFAULTS
 from lstmcore.formats.onnx_nodes import LayerNode, Node
 from lstmcore.formats.onnx_op import Op
 from lstmcore.formats.onnx_value import Tensor, TimeAxisError, single, stacked
@@ -38,7 +39,7 @@ def recurrent(
     peepholes: Any = None,
 ) -> tuple[Tensor, Tensor]:
     """Y and Y_h. Y_c has no Tensor; the table of attributes says why."""
-    kind, gates = op.kind, len(GATES[op.kind])
+    kind, gates = op.kind, len(KINDS[op.kind].gates)
     for what, value in {"W": w, "R": r, "B": b, "P": peepholes}.items():
         if value is not None and not isinstance(value, np.ndarray):
             op.refuse(f"input {what}: depends on the window; expected a constant")
@@ -75,9 +76,14 @@ def recurrent(
     finals: list[Node] = []
     for d, activations in enumerate(_activations(op, count)):
         backward = direction == "reverse" or d == 1
-        weights = {"weight_ih_l0": from_onnx(w[d], kind), "weight_hh_l0": from_onnx(r[d], kind)}
+        weights = {
+            "weight_ih_l0": reorder(w[d], kind, "onnx", "torch"),
+            "weight_hh_l0": reorder(r[d], kind, "onnx", "torch"),
+        }
         if b is not None:
-            weights["bias_ih_l0"], weights["bias_hh_l0"] = (from_onnx(half, kind) for half in np.split(b[d], 2))
+            weights["bias_ih_l0"], weights["bias_hh_l0"] = (
+                reorder(half, kind, "onnx", "torch") for half in np.split(b[d], 2)
+            )
         if peepholes is not None:
             p_i, p_o, p_f = np.split(peepholes[d], 3)
             weights["weight_peephole_l0"] = np.concatenate([p_i, p_f, p_o])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from lstmcore.errors import UnsupportedError
-from lstmcore.formats.onnx_gates import FUNCTIONS, to_onnx
+from lstmcore.formats.gates import reorder
+from lstmcore.formats.onnx_gates import FUNCTIONS
 from lstmcore.formats.onnx_graph import Graph
 from lstmcore.layers import Array, Recurrent
 
@@ -65,11 +66,11 @@ def _joined(graph: Graph, x: str, at: int, merge: str, layer: Recurrent) -> str:
 def _weights(graph: Graph, layer: Recurrent, cells: list[dict[str, Array]]) -> list[str]:
     """W, R and B, one direction behind the other."""
     kind = type(layer).__name__
-    w, r = ([to_onnx(cell[key], kind) for cell in cells] for key in ("weight_ih", "weight_hh"))
+    w, r = ([reorder(cell[key], kind, "torch", "onnx") for cell in cells] for key in ("weight_ih", "weight_hh"))
     names = [graph.constant(w), graph.constant(r)]
     if not layer.bias:
         return [*names, ""]
-    both = [[to_onnx(cell[key], kind) for key in ("bias_ih", "bias_hh")] for cell in cells]
+    both = [[reorder(cell[key], kind, "torch", "onnx") for key in ("bias_ih", "bias_hh")] for cell in cells]
     return [*names, graph.constant([np.concatenate(pair) for pair in both])]
 
 
