@@ -18,8 +18,6 @@ from lstmcore.stack import check_layers, unused_name
 if TYPE_CHECKING:
     from lstmcore.streaming import SlidingWindow, Stateful
 
-ndarray = np.ndarray  # looked up once: an attribute takes time
-
 
 class Model:
     """A list of layers that answers windows of market data (or of anything else).
@@ -47,7 +45,6 @@ class Model:
 
     __slots__ = (
         "__weakref__",
-        "_dtype",
         "_layers",
         "_requested",
         "_run_again",
@@ -60,8 +57,7 @@ class Model:
     _layers: tuple[Layer, ...]
     _requested: tuple[str, str | None]
     _runner: Runner
-    _dtype: np.dtype[Any]
-    _run_again: Callable[[Array], Array | None]
+    _run_again: Callable[[Any], Array | None]
 
     #: Features per tick.
     input_size: int
@@ -79,8 +75,7 @@ class Model:
             "_layers": layers,
             "_requested": (backend, kernel),
             "_runner": runner,
-            "_dtype": runner.dtype,  # what `__call__` needs for a window like the last one, without a detour
-            "_run_again": runner.run_again,
+            "_run_again": runner.run_again,  # looked up once: an attribute takes time
             "input_size": shapes[0][-1],
             "output_shape": shapes[-1],
             "steps": fixed.pop() if fixed else None,
@@ -114,7 +109,7 @@ class Model:
 
         NaN and infinity propagate to the answer, as in torch.
         """
-        if state is None and lengths is None and type(window) is ndarray and window.dtype is self._dtype:
+        if state is None and lengths is None:
             answer = self._run_again(window)
             if answer is not None:
                 return answer

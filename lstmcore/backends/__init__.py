@@ -42,8 +42,8 @@ class Runner(abc.ABC):
         answer: Array = self.run(window[np.newaxis], None, None)[0]
         return answer
 
-    def run_again(self, window: Array) -> Array | None:
-        """The same for an array in `dtype`, with any strides, that has the shape of the last window; else None.
+    def run_again(self, window: Any) -> Array | None:
+        """The same for an ndarray in `dtype`, with any strides, that has the shape of the last window; else None.
 
         That shape has been checked, so nothing is left to convert or to refuse.
         """

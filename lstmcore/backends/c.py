@@ -95,7 +95,7 @@ class CRunner(Runner):
         assert answer is not None, "the shape was bound just now"
         return answer
 
-    def run_again(self, window: Array) -> Array | None:
+    def run_again(self, window: Any) -> Array | None:
         try:
             answer: Array | None = self._local.session.ask(window)
         except AttributeError:  # this thread has answered no window yet

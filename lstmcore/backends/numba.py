@@ -10,7 +10,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,9 +81,11 @@ class NumbaRunner(Runner):
         assert answer is not None, "the thread has a session for this shape now"
         return answer
 
-    def run_again(self, window: Array) -> Array | None:
+    def run_again(self, window: Any) -> Array | None:
         session: Session | None = getattr(self._local, "session", None)
-        if session is None or session.shape != window.shape:
+        if session is None or type(window) is not np.ndarray or window.dtype != self.dtype:
+            return None
+        if session.shape != window.shape:
             return None
         session.x[...] = window
         self._run(*session.arguments)
