@@ -15,9 +15,10 @@ import pytest
 import lstmcore
 from lstmcore import bench, peers
 from lstmcore.cli import main
+from lstmcore.commands import bench as command
 from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
 from lstmcore.demo.run import MODEL
-from lstmcore.layers import Flatten, Linear
+from lstmcore.layers import GRU, Flatten, Linear
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +245,12 @@ def test_bench_warns_of_a_row_that_answers_something_else(
     monkeypatch.setattr(command, "own", wrong)
     assert main(["bench", str(MODEL), "--window", "5", "--seconds", "0.02", "--peers", "none"]) == 0
     assert "from the reference" in capsys.readouterr().err
+
+
+def test_a_backend_that_lacks_a_layer_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    shapes = GRU.weight_shapes(input_size=3, hidden_size=4)
+    gru = GRU("gru", 3, 4, weights={key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()})
+    labels = [each.label for each in command.own(lstmcore.Model([gru]), everything=True)]
+    assert "lstmcore numpy" in labels
+    assert "lstmcore numba" not in labels

@@ -524,7 +524,7 @@ def test_bad_model_files_are_one_line(command: str, tmp_path: Path, capsys: pyte
         (truncated, "not a valid safetensors file"),
         (folder, "Is a directory"),
         (tmp_path / "absent.safetensors", "No such file"),
-        (tmp_path / "model.bin", "expected a .safetensors file"),
+        (tmp_path / "model.bin", "expected a name that ends in .safetensors"),
     ):
         line = fails(capsys, command, str(path), *rest)
         assert text in line

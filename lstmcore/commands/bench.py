@@ -9,6 +9,7 @@ machine in this hour; run it where you will trade.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from typing import Any
 import lstmcore
 from lstmcore import bench, commands, peers, terminal
 from lstmcore.comparison import steps_of
+from lstmcore.errors import BackendError
 
 SUSPECT = 1e-4  # a row further than this from the reference does other work than the rest
 
@@ -72,9 +74,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def own(model: lstmcore.Model, everything: bool) -> list[bench.Contender]:
-    """This project's contenders: `model` as it is, then every other backend and kernel that runs here."""
-    more = [run for run in bench.runs_here() if run != (model.backend, model.kernel)] if everything else []
-    models = [model, *(model.with_backend(*run) for run in more)]
+    """This project's contenders: `model` as it is, then every other backend and kernel that runs it here."""
+    models = [model]
+    for run in bench.runs_here() if everything else []:
+        if run != (model.backend, model.kernel):
+            with contextlib.suppress(BackendError):  # numba does not have every layer
+                models.append(model.with_backend(*run))
     return [bench.Contender(f"lstmcore {m.backend}", m.kernel or "", m) for m in models]
 
 

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     terminal.table(
         ["layer", "kind", "compiled"],
         [(x["name"], x["kind"], x["change"]) for x in facts["compiled"]],
-        "What the c and numba backends compute",
+        "What is compiled",
     )
     terminal.table(
         ["weight", "shape", ">min", ">max", ">mean |w|", "not finite"],
@@ -88,7 +88,7 @@ def _compiled(model: lstmcore.Model) -> list[dict[str, str]]:
             change = "a layer for each direction"
         elif folded is None:
             change = "gone: folded into its neighbour" if layer.weights else "gone: the identity at inference"
-        elif folded == layer:
+        elif folded.replace(inputs=()) == layer.replace(inputs=()):
             change = "as it is"
         else:
             change = "new weights: biases summed, or a neighbour folded in"

@@ -56,7 +56,8 @@ def load(
     file = os.fspath(path)
     suffix = Path(file).suffix.lower()
     if suffix not in READERS:
-        raise ModelFormatError(f"{file}: expected a name that ends in {', '.join(READERS)}, got {suffix!r}")
+        known = ", ".join(each for each in READERS if each != ".pt2")
+        raise ModelFormatError(f"{file}: expected a name that ends in {known}, got {suffix!r}")
     reader = importlib.import_module(f"lstmcore.formats.{READERS[suffix]}")
     if layers is not None and READERS[suffix] != "torch_state_dict":
         raise ValueError(f"{file}: layers: only a state_dict (.pt, .pth) needs them; this file has its architecture")
