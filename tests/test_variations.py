@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from answers import answer, check
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operators import onnxruntime_answer
 from strategies import BACKENDS, SEEDS, make, start
@@ -126,7 +126,9 @@ def variations(draw: st.DrawFn) -> L.Recurrent:
 def test_against_the_equations_by_hand(backend: str, layer: L.Recurrent, steps: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, state = rng.normal(size=(steps, layer.input_size)), start(layer, rng)
-    check(backend, [layer], by_hand(layer, x, state), x, state)
+    exact = by_hand(layer, x, state)
+    assume(np.abs(exact).max() < 1e6)  # gates without bounds feed themselves, beyond what float32 holds
+    check(backend, [layer], exact, x, state)
 
 
 CHANGES: list[tuple[Any, dict[str, Any]]] = [
