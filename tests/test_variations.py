@@ -33,12 +33,12 @@ BY_HAND: dict[str, Callable[[float], float]] = {
 
 
 def dot(row: Any, column: list[float]) -> float:
-    return math.fsum(float(a) * b for a, b in zip(row, column, strict=True))
+    return sum(float(a) * b for a, b in zip(row, column, strict=True))
 
 
 def normalised(values: list[float], gain: Any, eps: float) -> list[float]:
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((v - mean) ** 2 for v in values) / len(values)
+    mean = sum(values) / len(values)
+    variance = sum((v - mean) * (v - mean) for v in values) / len(values)
     return [float(g) * (v - mean) / math.sqrt(variance + eps) for g, v in zip(gain, values, strict=True)]
 
 
@@ -126,7 +126,8 @@ def variations(draw: st.DrawFn) -> L.Recurrent:
 def test_against_the_equations_by_hand(backend: str, layer: L.Recurrent, steps: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, state = rng.normal(size=(steps, layer.input_size)), start(layer, rng)
-    exact = by_hand(layer, x, state)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = by_hand(layer, x, state)
     assume(np.abs(exact).max() < 1e6)  # gates without bounds feed themselves, beyond what float32 holds
     check(backend, [layer], exact, x, state)
 
