@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answers import rounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS, lstm_layers, make, normal, stacks, states
@@ -31,8 +32,12 @@ def torch_error(layer: L.LSTM, x: Any, state: Any, exact: Any) -> float:
     summed in another order, so that one lucky run does not pass for accuracy."""
     rng = np.random.default_rng(0)
     hidden = layer.hidden_size
-    orders = [np.arange(hidden), *(rng.permutation(hidden) for _ in range(3))]
-    return max(np.abs(torch_answer(permute(layer, p), x, state, p) - exact[..., p]).max() for p in orders)
+    orders = [np.arange(hidden), *(rng.permutation(hidden) for _ in range(9))]
+    errors = (torch_answer(permute(layer, p), x, state, p) - exact[..., p] for p in orders)
+    # and what rounding each weight another way does in float64: no engine can be blamed for less
+    wide = layer.map_weights(lambda w: w.astype(np.float64))
+    moved = (reference(rounded([wide], seed), x, state) - exact for seed in range(3))
+    return max(float(np.abs(np.nan_to_num(error, nan=0)).max()) for error in (*errors, *moved))
 
 
 def permute(layer: L.LSTM, order: Any) -> L.LSTM:
@@ -150,5 +155,5 @@ def test_nan_and_infinity_propagate_as_in_torch(backend: str, special: float, la
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
     exact = reference([layer], x)
     assert np.isnan(exact).sum() == np.isnan(ours).sum()
-    allowed = max(FLOAT32, TIMES_TORCH * np.nanmax(np.abs(theirs - exact), initial=0))
+    allowed = max(FLOAT32, TIMES_TORCH * torch_error(layer, x, None, exact))
     np.testing.assert_allclose(ours, exact, rtol=0, atol=allowed)
