@@ -91,9 +91,10 @@ def layer_of(case: Case) -> Recurrent:
     rng = np.random.default_rng(0)
     cls = KINDS[case.kind]
     shapes = cls.weight_shapes(input_size=F, hidden_size=H, **case.settings)
-    draw: Callable[[tuple[int, ...]], Array] = lambda shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    if case.constant:
-        draw = lambda shape: np.full(shape, 0.3, np.float32)  # noqa: E731
+
+    def draw(shape: tuple[int, ...]) -> Array:
+        return np.full(shape, 0.3, np.float32) if case.constant else rng.normal(size=shape).astype(np.float32)
+
     weights = {key: draw(shape) for key, shape in shapes.items()}
     return cls("r", F, H, return_sequences=True, weights=weights, **case.settings)
 
