@@ -40,7 +40,7 @@ int lstmcore_apply(lstmcore_session *s, size_t n, stream *in, int last) {
         break; /* the callers' own */
     case OP_LINEAR: {
         float *out = other_rows(s, in);
-        k->project(&o->weights, in->at, in->row, in->rows, out, s->row);
+        k->linear(&o->weights, in->at, in->row, in->rows, out, s->row);
         *in = (stream){out, s->row, in->rows, o->out, 1};
         return 1;
     }

@@ -37,6 +37,9 @@ typedef struct {
     /* out[row] = bias + in[row]·W, rows laid out as the bias is; in may have any row length and alignment. */
     void (*project)(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row);
 
+    /* The same of a linear layer, where nothing has to wait for anything and a sum is formed in several parts. */
+    void (*linear)(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row);
+
     /* bias + R·h of one sequence, laid out as the bias is, through the blocks upwards or downwards. */
     void (*product)(const packed *r, const float *h, int down, float *out);
 

@@ -27,6 +27,7 @@ const kernel TABLE(KERNEL_NAME) = {
     .name = TEXT(KERNEL_NAME),
     .lanes = VEC_LANES,
     .project = project,
+    .linear = linear,
     .product = product,
     .steps = steps,
     .step = step,

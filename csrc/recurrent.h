@@ -25,6 +25,14 @@ static inline void recurrent_gates(const kernel *k, const op *o, const stream *i
     }
 }
 
+/* The same of a single row, through the weights upwards or downwards. */
+static inline void recurrent_gates_of_one(const kernel *k, const op *o, const stream *in, int down, float *gates) {
+    k->product(&o->weights, in->at, down, gates);
+    if (o->variant != NULL) {
+        lstmcore_variant_gates(o, 1, gates, 0);
+    }
+}
+
 /* The recurrent product of one sequence, a row as long as its gates. */
 static inline void recurrent_product(const kernel *k, const op *o, const float *h, int down, float *out) {
     if (o->variant != NULL) {

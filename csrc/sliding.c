@@ -192,9 +192,12 @@ static void scatter(lstmcore_sliding *s, size_t o, size_t n, const size_t *strea
     }
 }
 
-/* One tick of each of n streams, at most CHUNK, no two the same. With `carry` the states of a stream without an end
- * take the step. */
-static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y, int carry) {
+/* What an answer is for. CARRY: the states of a stream without an end take the step. REHEARSE: nobody wants it, but the
+ * next one shall find what it reads in the nearest cache. */
+typedef enum { PUSH, CARRY, REHEARSE } purpose;
+
+/* One tick of each of n streams, at most CHUNK, no two the same. */
+static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const float *x, float *y, purpose why) {
     lstmcore_session *scratch = s->scratch;
     const size_t first_row = s->model->ops[s->ops.first].gates_row;
     /* What stands in rows of one stream's own is gathered; of a single stream it is taken where it stands. */
@@ -211,22 +214,26 @@ static void answer(lstmcore_sliding *s, size_t n, const size_t *streams, const f
             continue;
         }
         if (o != s->ops.first) {
-            recurrent_gates(s->model->kernel, layer, &in, n, scratch->gates, scratch->gates_row);
             gates = scratch->gates;
+            if (n == 1) { /* of more weights than the cache holds, it holds those that were used last */
+                recurrent_gates_of_one(s->model->kernel, layer, &in, why == REHEARSE, scratch->gates);
+            } else {
+                recurrent_gates(s->model->kernel, layer, &in, n, scratch->gates, scratch->gates_row);
+            }
         }
         const recurrent_state *st = &s->states[o];
         const ring *r = &s->rings[streams[0]];
         const float *products = n == 1 ? s->products[o] + streams[0] * layer->gates_row : s->gathered;
         const float *h = n == 1 ? st->h[r->now] + (streams[0] * s->slots + r->head) * h_row(layer) : s->h;
         float *out = other_rows(scratch, &in), *c = s->c;
-        if (carry && n == 1) { /* the only step there is goes where it belongs */
+        if (why == CARRY && n == 1) { /* the only step there is goes where it belongs */
             out = st->h[!r->now] + streams[0] * h_row(layer);
             c = st->c + streams[0] * c_row(layer);
         } else {
             gather(s, o, n, streams);
         }
         recurrent_finish(scratch, layer, gates, products, n, h, out, c);
-        if (carry && n > 1) {
+        if (why == CARRY && n > 1) {
             scatter(s, o, n, streams, out);
         }
         in = (stream){out, scratch->row, n, layer->out, c == s->c};
@@ -259,7 +266,7 @@ int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, 
             }
             r->call = s->call;
         }
-        answer(s, count, these, x + done * features, y + done * width, s->window == 0);
+        answer(s, count, these, x + done * features, y + done * width, s->window == 0 ? CARRY : PUSH);
         for (size_t m = 0; m < count; m++) {
             ring *r = &s->rings[these[m]];
             r->pending = 1;
@@ -290,6 +297,14 @@ int lstmcore_sliding_push_bound(lstmcore_sliding *s) {
     return s == NULL ? LSTMCORE_BAD_ARGUMENT : lstmcore_sliding_push(s, 1, &only, s->bound_x, s->bound_y);
 }
 
+/* Last what the next answer reads first. */
+static void rehearsal(lstmcore_sliding *s) {
+    const size_t any = 0;
+    const float *const tick = s->rehearsal;
+    answer(s, 1, &any, tick, s->rehearsal + s->model->input_size, REHEARSE);
+    lstmcore_tick_gates(s->scratch, &s->ops, tick, 1, s->gates, s->model->ops[s->ops.first].gates_row);
+}
+
 static int catch_up(lstmcore_sliding *s, int rehearse) {
     fp_mode callers;
     if (s == NULL) {
@@ -299,9 +314,8 @@ static int catch_up(lstmcore_sliding *s, int rehearse) {
         return LSTMCORE_BUSY;
     }
     lstmcore_sliding_take_steps(s);
-    if (rehearse) { /* an answer that nobody wants, so that the next push finds what it reads in the nearest cache */
-        const size_t any = 0;
-        answer(s, 1, &any, s->rehearsal, s->rehearsal + s->model->input_size, 0);
+    if (rehearse) {
+        rehearsal(s);
     }
     lstmcore_sliding_leave(s, callers);
     return LSTMCORE_OK;

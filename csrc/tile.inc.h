@@ -5,7 +5,8 @@
  *
  * and behind these, where the blocks are the last ones (or none, block being their number), the tail's sums.
  * Every sum is formed in the order of k with one fused multiply-add per term, so its bits depend neither on M and B
- * nor on the number of lanes. Letters: k inputs, m rows, b blocks, g gates.
+ * nor on the number of lanes. (A linear layer's is formed as CHAINS of them.) Letters: k inputs, m rows, b blocks, g
+ * gates.
  */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -14,6 +15,10 @@
 #define UNROLL _Pragma("GCC unroll 32")
 
 enum { MAX_TILE = 16 };
+
+/* A sum of a linear layer is cut into so many: chain n has the terms of k = n, n + CHAINS, ... in their order, the
+ * first one from the bias on. With a single chain of dependent additions a head takes several times as long. */
+enum { CHAINS = 4 };
 
 INLINE void tile(const int M, const int B, const int G, const int TAIL, const packed *w, size_t block, const float *in,
                  size_t in_row, vec acc[MAX_TILE]) {
@@ -144,6 +149,71 @@ static void product(const packed *r, const float *h, int down, float *out) {
             WITH_TAIL(r, LAST)
 #undef LAST
         }
+    }
+}
+
+/* One term of each sum of a linear layer's tile, added to one of the chains. */
+INLINE void linear_terms(const int M, const int B, const int CHAIN, const packed *w, size_t block, size_t k,
+                         const float *in, size_t in_row, vec *acc) {
+    UNROLL
+    for (int b = 0; b < B; b++) {
+        const vec value = vec_load(w->weights + ((block + (size_t)b) * w->inputs + k) * VEC_LANES);
+        UNROLL
+        for (int m = 0; m < M; m++) {
+            vec *const sum = &acc[(m * B + b) * CHAINS + CHAIN];
+            *sum = vec_fma(vec_set1(in[(size_t)m * in_row + k]), value, *sum);
+        }
+    }
+}
+
+/* M rows x B blocks of a linear layer. */
+INLINE void linear_tile(const int M, const int B, const packed *w, size_t block, const float *in, size_t in_row,
+                        float *out, size_t out_row) {
+    vec acc[MAX_TILE];
+    UNROLL
+    for (int n = 0; n < M * B * CHAINS; n++) {
+        acc[n] = n % CHAINS == 0 ? vec_load(w->bias + (block + (size_t)(n / CHAINS % B)) * VEC_LANES) : vec_set1(0.0f);
+    }
+    size_t k = 0;
+    for (; k + CHAINS <= w->inputs; k += CHAINS) {
+        UNROLL
+        for (int chain = 0; chain < CHAINS; chain++) {
+            linear_terms(M, B, chain, w, block, k + (size_t)chain, in, in_row, acc);
+        }
+    }
+    UNROLL
+    for (int chain = 0; chain < CHAINS - 1; chain++) {
+        if (k + (size_t)chain < w->inputs) {
+            linear_terms(M, B, chain, w, block, k + (size_t)chain, in, in_row, acc);
+        }
+    }
+    UNROLL
+    for (int n = 0; n < M * B; n++) {
+        const vec *const part = &acc[n * CHAINS];
+        vec_store(out + (size_t)(n / B) * out_row + (block + (size_t)(n % B)) * VEC_LANES,
+                  vec_add(vec_add(part[0], part[1]), vec_add(part[2], part[3])));
+    }
+}
+
+INLINE void linear_rows(const int B, const packed *w, size_t block, const float *in, size_t in_row, size_t rows,
+                        float *out, size_t out_row) {
+    const int M = TILE_ROWS > 1 ? TILE_ROWS / 2 : 1; /* B is two, where it can be */
+    size_t m = 0;
+    for (; m + (size_t)M <= rows; m += (size_t)M) {
+        linear_tile(M, B, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
+    }
+    for (; m < rows; m++) {
+        linear_tile(1, B, w, block, in + m * in_row, in_row, out + m * out_row, out_row);
+    }
+}
+
+static void linear(const packed *w, const float *in, size_t in_row, size_t rows, float *out, size_t out_row) {
+    size_t block = 0;
+    for (; block + 2 <= w->blocks; block += 2) {
+        linear_rows(2, w, block, in, in_row, rows, out, out_row);
+    }
+    if (block < w->blocks) {
+        linear_rows(1, w, block, in, in_row, rows, out, out_row);
     }
 }
 

@@ -11,27 +11,11 @@
 #include <math.h>
 #include <string.h>
 
-/* PyObject_GetBuffer and Py_buffer belong to the stable ABI from Python 3.11 on. 3.10 has the same function and the
- * same layout, but its headers hide both from a module for the stable ABI, and so do later ones from a module
- * for 3.10's. */
-#if Py_LIMITED_API + 0 < 0x030B0000
-typedef struct {
-    void *buf;
-    PyObject *obj;
-    Py_ssize_t len, itemsize;
-    int readonly, ndim;
-    char *format;
-    Py_ssize_t *shape, *strides, *suboffsets;
-    void *internal;
-} Py_buffer;
-extern int PyObject_GetBuffer(PyObject *exporter, Py_buffer *view, int flags);
-extern void PyBuffer_Release(Py_buffer *view);
-#define PyBUF_WRITABLE     0x0001
-#define PyBUF_FORMAT       0x0004
-#define PyBUF_ND           0x0008
-#define PyBUF_STRIDES      (0x0010 | PyBUF_ND)
-#define PyBUF_C_CONTIGUOUS (0x0020 | PyBUF_STRIDES)
-#endif
+/* Of numpy's headers only what reads an array's fields, nothing of the table of functions that has to be imported: the
+ * buffer protocol takes as long for an array as a step of a small model. */
+#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+#define NO_IMPORT_ARRAY
+#include <numpy/arrayobject.h>
 
 enum { MAX_DIMENSIONS = 2 };
 
@@ -44,7 +28,7 @@ typedef struct {
     function *behind;   /* there is something to be done first; NULL: never */
     function *catch_up; /* do it */
     void *handle;
-    Py_buffer x, y; /* held as long as this object lives */
+    PyArrayObject *x, *y;
     int finite;     /* NaN and infinity go to `slow` */
     int yields;     /* run takes long: let other threads have the interpreter meanwhile */
     PyObject *ndarray; /* numpy's type */
@@ -55,40 +39,36 @@ typedef struct {
 } Bound;
 /* clang-format on */
 
-/* This processor's float, which may stand anywhere: numpy writes "f", and "=f" where it is not aligned. */
-static int is_float(const char *format) {
-    return format != NULL && strcmp(format + (*format == '='), "f") == 0;
-}
-
-static int fits(const Bound *self, const Py_buffer *view) {
-    if (!is_float(view->format) || view->ndim != self->x.ndim) {
+/* Of this processor's floats, and as many of them in each direction. Its numbers may stand anywhere. */
+static int fits(const PyArrayObject *x, const PyArrayObject *given) {
+    if (PyArray_TYPE(given) != NPY_FLOAT || !PyArray_ISNOTSWAPPED(given) || PyArray_NDIM(given) != PyArray_NDIM(x)) {
         return 0;
     }
-    for (int n = 0; n < view->ndim; n++) {
-        if (view->shape[n] != self->x.shape[n]) {
+    for (int n = 0; n < PyArray_NDIM(x); n++) {
+        if (PyArray_DIM(given, n) != PyArray_DIM(x, n)) {
             return 0;
         }
     }
     return 1;
 }
 
-/* The numbers of a view that fits into x. Returns 0, x being as it was or half written, where one is not finite and
+/* The numbers of an array that fits into x. Returns 0, x being as it was or half written, where one is not finite and
  * must be. */
-static int copy(const Bound *self, const Py_buffer *view) {
-    const int flat = view->ndim == 1;
-    const Py_ssize_t rows = flat ? 1 : view->shape[0], columns = view->shape[view->ndim - 1];
-    const Py_ssize_t row_step = flat ? 0 : view->strides[0], step = view->strides[view->ndim - 1];
-    float *to = self->x.buf;
-    for (Py_ssize_t m = 0; m < rows; m++, to += columns) {
-        const char *from = (const char *)view->buf + m * row_step;
-        if (step == (Py_ssize_t)sizeof *to) {
+static int copy(const Bound *self, const PyArrayObject *given) {
+    const int last = PyArray_NDIM(given) - 1;
+    const npy_intp rows = last == 0 ? 1 : PyArray_DIM(given, 0), columns = PyArray_DIM(given, last);
+    const npy_intp row_step = last == 0 ? 0 : PyArray_STRIDE(given, 0), step = PyArray_STRIDE(given, last);
+    float *to = PyArray_DATA(self->x);
+    for (npy_intp m = 0; m < rows; m++, to += columns) {
+        const char *from = PyArray_BYTES(given) + m * row_step;
+        if (step == (npy_intp)sizeof *to) {
             memcpy(to, from, (size_t)columns * sizeof *to);
         } else {
-            for (Py_ssize_t k = 0; k < columns; k++) {
+            for (npy_intp k = 0; k < columns; k++) {
                 memcpy(&to[k], from + k * step, sizeof *to);
             }
         }
-        for (Py_ssize_t k = 0; self->finite && k < columns; k++) {
+        for (npy_intp k = 0; self->finite && k < columns; k++) {
             if (!isfinite(to[k])) {
                 return 0;
             }
@@ -97,19 +77,13 @@ static int copy(const Bound *self, const Py_buffer *view) {
     return 1;
 }
 
-/* An ndarray of the right shape and dtype into x: 1. Anything else: 0, no error set. */
+/* An ndarray of the right shape and dtype into x: 1. Anything else: 0. */
 static int take(const Bound *self, PyObject *given) {
-    Py_buffer view;
     if ((PyObject *)Py_TYPE(given) != self->ndarray) { /* a subclass may mean something else, as masked arrays do */
         return 0;
     }
-    if (PyObject_GetBuffer(given, &view, PyBUF_FORMAT | PyBUF_STRIDES) < 0) {
-        PyErr_Clear();
-        return 0;
-    }
-    const int taken = fits(self, &view) && copy(self, &view);
-    PyBuffer_Release(&view);
-    return taken;
+    const PyArrayObject *array = (const PyArrayObject *)given;
+    return fits(self->x, array) && copy(self, array);
 }
 
 /* Call one of the core's functions. Returns -1 and an error where another thread is in it. */
@@ -133,7 +107,7 @@ static PyObject *answer(const Bound *self) {
     if (call(self, self->run, self->yields) < 0) {
         return NULL;
     }
-    return self->answer == Py_None ? PyFloat_FromDouble(*(const float *)self->y.buf)
+    return self->answer == Py_None ? PyFloat_FromDouble(*(const float *)PyArray_DATA(self->y))
                                    : PyObject_CallObject(self->answer, NULL);
 }
 
@@ -176,14 +150,20 @@ static void bound_free(PyObject *object) {
     Bound *self = (Bound *)object;
     PyTypeObject *type = Py_TYPE(object);
     Py_CLEAR(self->keep); /* first: until then the core may use x and y */
-    PyBuffer_Release(&self->x);
-    PyBuffer_Release(&self->y);
+    Py_CLEAR(self->x);
+    Py_CLEAR(self->y);
     Py_CLEAR(self->ndarray);
     Py_CLEAR(self->slow);
     Py_CLEAR(self->answer);
     Py_CLEAR(self->busy);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
+}
+
+/* Of float32 without gaps. */
+static int writable(PyObject *array, PyObject *ndarray) {
+    return (PyObject *)Py_TYPE(array) == ndarray && PyArray_TYPE((PyArrayObject *)array) == NPY_FLOAT &&
+           PyArray_ISCARRAY((PyArrayObject *)array);
 }
 
 static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *names) {
@@ -206,17 +186,15 @@ static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *na
     self->handle = (void *)(uintptr_t)handle;
     self->finite = finite;
     self->yields = yields;
-    const int flags = PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE;
-    if (PyObject_GetBuffer(x, &self->x, flags) < 0 || PyObject_GetBuffer(y, &self->y, flags) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
+    self->x = (PyArrayObject *)Py_NewRef(x);
+    self->y = (PyArrayObject *)Py_NewRef(y);
     self->slow = Py_NewRef(slow);
     self->answer = Py_NewRef(answer_);
     self->busy = Py_NewRef(busy);
     self->ndarray = Py_NewRef(ndarray);
     self->keep = Py_NewRef(keep);
-    if (self->x.ndim < 1 || self->x.ndim > MAX_DIMENSIONS || !fits(self, &self->x) || self->y.itemsize != 4) {
+    if (!writable(x, ndarray) || !writable(y, ndarray) || PyArray_NDIM(self->x) < 1 ||
+        PyArray_NDIM(self->x) > MAX_DIMENSIONS) {
         PyErr_SetString(PyExc_ValueError, "x and y: expected float32 arrays, x of one or two dimensions");
         Py_DECREF(self);
         return NULL;
