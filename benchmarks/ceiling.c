@@ -102,21 +102,24 @@ static float *random_floats(size_t n, float scale) {
 }
 
 typedef struct {
+    const char *key; /* in benchmarks/models.py */
     const char *name;
     size_t steps, input, hidden, layers;
+    size_t gates; /* 4: an LSTM, 3: a GRU */
 } shape;
 
 static const shape shapes[] = {
-    {"quant: 50 x 10, hidden 64", 50, 10, 64, 1}, {"exit: 50 x 8, 2 x 64", 50, 8, 64, 2},
-    {"50 x 10, hidden 32", 50, 10, 32, 1},        {"100 x 32, hidden 128", 100, 32, 128, 1},
-    {"A: 50 x 100, 2 x 100", 50, 100, 100, 2},    {"50 x 16, 2 x 256", 50, 16, 256, 2},
+    {"quant", "quant: 50 x 10, hidden 64", 50, 10, 64, 1, 4}, {"exit", "exit: 50 x 8, 2 x 64", 50, 8, 64, 2, 4},
+    {"hidden32", "50 x 10, hidden 32", 50, 10, 32, 1, 4},     {"hidden128", "100 x 32, hidden 128", 100, 32, 128, 1, 4},
+    {"a", "A: 50 x 100, 2 x 100", 50, 100, 100, 2, 4},        {"hidden256", "50 x 16, 2 x 256", 50, 16, 256, 2, 4},
+    {"gru", "GRU: 50 x 10, hidden 64", 50, 10, 64, 1, 3},
 };
 
-/* The vectors of the four gates of a layer, as csrc/model.c cuts it. */
-static size_t vectors(size_t hidden) {
-    const size_t blocks = hidden / VEC_LANES, rest = hidden % VEC_LANES;
-    const size_t tail = (4 * rest + VEC_LANES - 1) / VEC_LANES;
-    return 4 * blocks + (blocks > 0 && tail <= 2 ? tail : 4 * (size_t)(rest > 0));
+/* The vectors of all gates of a layer, as csrc/model.c cuts it. */
+static size_t vectors(const shape *s) {
+    const size_t blocks = s->hidden / VEC_LANES, rest = s->hidden % VEC_LANES;
+    const size_t tail = (s->gates * rest + VEC_LANES - 1) / VEC_LANES;
+    return s->gates * blocks + (s->gates == 4 && blocks > 0 && tail <= 2 ? tail : s->gates * (size_t)(rest > 0));
 }
 
 static int compare(const void *a, const void *b) {
@@ -136,9 +139,12 @@ static void run_time(const shape *s, double *p50, double *least, double *share) 
     }
     size_t in = s->input;
     for (size_t layer = 0; layer < s->layers; layer++, in = s->hidden) {
-        float *w = random_floats(4 * s->hidden * in, 0.3f), *r = random_floats(4 * s->hidden * s->hidden, 0.3f);
-        float *b = random_floats(4 * s->hidden, 0.3f);
-        if (lstmcore_model_add_lstm(model, s->hidden, w, r, b, layer + 1 < s->layers) != LSTMCORE_OK) {
+        const size_t rows = s->gates * s->hidden;
+        float *w = random_floats(rows * in, 0.3f), *r = random_floats(rows * s->hidden, 0.3f);
+        float *b = random_floats(rows, 0.3f);
+        const int all = layer + 1 < s->layers;
+        if ((s->gates == 4 ? lstmcore_model_add_lstm(model, s->hidden, w, r, b, all)
+                           : lstmcore_model_add_gru(model, s->hidden, w, r, b, b, all)) != LSTMCORE_OK) {
             exit(1);
         }
         free(w);
@@ -199,15 +205,16 @@ int main(void) {
     printf("}, \"shapes\": [");
     for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
         const shape *s = &shapes[n];
-        const size_t gate_vectors = vectors(s->hidden);
+        const size_t gate_vectors = vectors(s);
         const size_t inputs = s->input + s->hidden * (2 * s->layers - 1); /* of all products of a step */
         const size_t bytes = s->hidden * gate_vectors * VEC_LANES * sizeof(float);
         const double layers = (double)s->layers;
         double p50, least, share;
         run_time(s, &p50, &least, &share);
-        printf("%s{\"name\": \"%s\", \"stream_us\": %.2f, \"turning_us\": %.2f, \"fma_us\": %.2f, ", n ? ", " : "",
-               s->name, layers * stream(memory, bytes, (int)s->steps, 0),
-               layers * stream(memory, bytes, (int)s->steps, 1), (double)(s->steps * inputs * gate_vectors) / rate);
+        printf("%s{\"key\": \"%s\", \"name\": \"%s\", ", n ? ", " : "", s->key, s->name);
+        printf("\"stream_us\": %.2f, \"turning_us\": %.2f, \"fma_us\": %.2f, ",
+               layers * stream(memory, bytes, (int)s->steps, 0), layers * stream(memory, bytes, (int)s->steps, 1),
+               (double)(s->steps * inputs * gate_vectors) / rate);
         printf("\"lockstep_us\": %.2f, \"run_p50_us\": %.2f, \"run_min_us\": %.2f}", share, p50, least);
     }
     printf("]}\n");

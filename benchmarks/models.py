@@ -62,6 +62,20 @@ def lstm(features: int, hidden: int, layers: int = 1, dense: bool = False) -> Mo
     return Model([*stack, layer(L.Linear, "fc", rng, in_features=hidden, out_features=1)] if dense else stack)
 
 
+def gru() -> Model:
+    """The quant model with a GRU in the LSTM's place, and no BatchNorm."""
+    rng = np.random.default_rng(364)
+    return Model(
+        [
+            layer(L.GRU, "gru", rng, input_size=10, hidden_size=64),
+            layer(L.Linear, "fc1", rng, in_features=64, out_features=32),
+            L.ReLU("relu"),
+            layer(L.Linear, "fc2", rng, in_features=32, out_features=1),
+            L.Sigmoid("sigmoid"),
+        ]
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Shape:
     """A model and what it is asked."""
@@ -83,5 +97,6 @@ SHAPES = {
         Shape("a", "A: 50 x 100, 2 x 100, Dense 1", lambda: lstm(100, 100, 2, dense=True), 50),
         Shape("hidden256", "50 x 16, 2 x 256", lambda: lstm(16, 256, 2), 50),
         Shape("step", "one step, hidden 64, input 10, state carried", lambda: lstm(10, 64), 1, carried=True),
+        Shape("gru", "GRU: 50 x 10, hidden 64, head", gru, 50),
     )
 }

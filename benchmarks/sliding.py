@@ -37,7 +37,7 @@ from lstmcore.layers import Array
 from lstmcore.streaming import SlidingWindow
 from lstmcore.windows import windows
 
-NAMES = ("quant", "exit", "a")
+NAMES = ("quant", "exit", "a", "gru")
 THREADS = (1, None)
 SEED = 0
 HEADLINES = ("push", "push_bound", "push, back to back")  # whose advantage is told
