@@ -112,7 +112,8 @@ static inline vec elu_of(vec x, float alpha) {
 }
 
 /* x * Phi(x) = x/2 * (1 + erf z), z = x/sqrt 2. Below |z| = 1 erf by a polynomial in z^2, 1.2e-9 off; from there on
- * erfc |z| = e^(g(|z|) - z^2), which keeps its relative precision in the tail below zero. */
+ * erfc |z| = e^(g(|z|) - z^2): far below zero, where the answer is next to nothing, small instead of the 0 that
+ * 1 + erf z would round to, though with few of its digits right (docs/accuracy.md). */
 static inline vec gelu_of(vec x) {
     const vec one = vec_set1(1.0f);
     const vec z = vec_mul(x, vec_set1(0x1.6a09e6p-1f));

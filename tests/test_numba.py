@@ -19,7 +19,7 @@ from tolerances import FLOAT32, WRONG
 import lstmcore
 from lstmcore import layers as L
 
-kernels = pytest.importorskip("lstmcore.backends.numba_kernels", reason="numba is not installed")
+program = pytest.importorskip("lstmcore.backends.numba_program", reason="numba is not installed")
 
 ROOT = Path(__file__).parents[1]
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, -1e-30, 87, -87, 89, -89, 3e38, -3e38], np.float32)
@@ -31,8 +31,8 @@ def both(layers: list[L.Layer], x: Any, state: Any = None) -> tuple[Any, Any]:
     return lstmcore.Model(layers, backend="numba")(x, state), exact
 
 
-@pytest.mark.parametrize("hidden", [1, kernels.LANES - 1, kernels.LANES, kernels.LANES + 1, 2 * kernels.LANES + 1])
-@pytest.mark.parametrize("steps", [1, kernels.CHUNK - 1, kernels.CHUNK, kernels.CHUNK + 1, 3 * kernels.CHUNK])
+@pytest.mark.parametrize("hidden", [1, program.LANES - 1, program.LANES, program.LANES + 1, 2 * program.LANES + 1])
+@pytest.mark.parametrize("steps", [1, program.CHUNK - 1, program.CHUNK, program.CHUNK + 1, 3 * program.CHUNK])
 def test_lstms_around_a_vector_and_a_chunk(hidden: int, steps: int) -> None:
     rng = np.random.default_rng([hidden, steps])
     lstm = make(L.LSTM, "lstm", rng, input_size=3, hidden_size=hidden, num_layers=2, return_sequences=True)
@@ -40,7 +40,7 @@ def test_lstms_around_a_vector_and_a_chunk(hidden: int, steps: int) -> None:
     np.testing.assert_allclose(answer, exact, rtol=0, atol=FLOAT32)
 
 
-@pytest.mark.parametrize("outputs", [1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1])
+@pytest.mark.parametrize("outputs", [1, program.TILE - 1, program.TILE, program.TILE + 1])
 def test_linears_around_a_tile(outputs: int) -> None:
     rng = np.random.default_rng(outputs)
     layers = [
@@ -54,7 +54,7 @@ def test_linears_around_a_tile(outputs: int) -> None:
     np.testing.assert_allclose(answer, exact, rtol=0, atol=FLOAT32)
 
 
-@pytest.mark.parametrize("width", [1, kernels.LANES + 1, kernels.TILE + 1])
+@pytest.mark.parametrize("width", [1, program.LANES + 1, program.TILE + 1])
 def test_norms_that_cannot_be_folded(width: int) -> None:
     """Behind a Linear, rows are longer than the norm's padded weights."""
     rng = np.random.default_rng(width)
@@ -266,6 +266,26 @@ def test_the_sources_alone_compile_once(tmp_path: Path) -> None:
     assert len(first["said"]) == len(second["said"]) == 2
     assert "compiled and kept in" in first["said"][1]
     assert "loaded from" in second["said"][1]
+
+
+def test_no_change_of_a_kernel_is_missed(tmp_path: Path) -> None:
+    """numba's cache looks at the file of the function that is cached, and the kernels are in several."""
+    shutil.copytree(ROOT / "lstmcore", tmp_path / "lstmcore", ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "model.safetensors"
+    model_of_every_kind().save(file)
+    found = []
+    for n in range(2):
+        done = process(PROCESS, str(file), package=tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+        if n == 0:
+            activations = tmp_path / "lstmcore" / "backends" / "numba_activations.py"
+            text = activations.read_text()
+            changed = text.replace("return ONE / (ONE + exp(ZERO - x))", "return ONE / (TWO + exp(ZERO - x))")
+            assert changed != text
+            activations.write_text(changed)
+    assert [told["misses"] for told in found] == [1, 1]
+    assert np.abs(np.subtract(found[0]["answers"][1], found[1]["answers"][1])).max() > 10 * FLOAT32
 
 
 def test_a_processor_of_the_plainest_kind(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import abc
 import importlib
 import warnings
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,10 @@ def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend
     check_name(backend)
     if kernel is not None and backend not in ("auto", "c"):
         raise ValueError(f"kernel {kernel!r}: only the c backend has kernels, and the backend is {backend!r}")
-    compiler = _compiler(backend) if backend != "auto" else _best_compiler()
+    module = _module(backend) if backend != "auto" else _best_module()
+    if hasattr(module, "check_layers"):
+        module.check_layers(layers)  # as the user has them: a graph's chains have layers of other names
+    compiler: Compiler = module.compile_model
     runner: Runner
     from lstmcore.backends import graph
 
@@ -94,22 +98,18 @@ def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend
     return runner
 
 
-def _best_compiler() -> Compiler:
+def _best_module() -> ModuleType:
     for name in NAMES:
         try:
-            compiler = _compiler(name)
-        except BackendError as error:
+            return _module(name)
+        except BackendError as error:  # noqa: PERF203 - there are three
             warnings.warn(f"backend {name} is passed over: {error}", RuntimeWarning, stacklevel=4)
-            continue
-        return compiler
     raise AssertionError("the numpy backend is always there")
 
 
-def _compiler(name: str) -> Compiler:
+def _module(name: str) -> ModuleType:
     try:
-        module = importlib.import_module(f"lstmcore.backends.{name}")
+        return importlib.import_module(f"lstmcore.backends.{name}")
     except ImportError as error:
         hint = '; pip install "lstmcore[numba]" brings it' if error.name == "numba" else ""
         raise BackendError(f"backend {name!r} cannot be imported here: {error}{hint}") from error
-    compiler: Compiler = module.compile_model
-    return compiler

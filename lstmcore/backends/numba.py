@@ -16,10 +16,16 @@ import numpy as np
 
 from lstmcore.backends import Runner
 from lstmcore.backends import numba_kernels as kernels
-from lstmcore.backends.numba_kernels import LANES, TILE
-from lstmcore.backends.numba_packing import Operation, Packed, aligned, round_up
+from lstmcore.backends import numba_program as program
+from lstmcore.backends.numba_packing import Operation, Packed, aligned, check_layers, round_up
+from lstmcore.backends.numba_program import TILE
+from lstmcore.backends.numba_vectors import LANES
+from lstmcore.backends.numpy import start_of
 from lstmcore.folding import fold
-from lstmcore.layers import Array, Layer, Shape
+from lstmcore.layers import Array, Layer, Recurrent, Shape
+
+#: The kinds of layers that carry a state.
+WITH_STATE = (program.LSTM, program.GRU, program.GRU_BEFORE, program.RNN_TANH, program.RNN_RELU)
 
 
 @functools.cache
@@ -33,7 +39,8 @@ def compiled() -> Callable[[Array, Array, Array], None]:
         warnings.warn(f"{hint}: {error}", RuntimeWarning, stacklevel=2)
     run.compile("void(int64[:, ::1], float32[::1], float32[::1])")
     run.disable_compile()
-    return run
+    ready: Callable[[Array, Array, Array], None] = run
+    return ready
 
 
 def origin() -> str:
@@ -55,8 +62,14 @@ class NumbaRunner(Runner):
     backend = "numba"
 
     def __init__(self, layers: Sequence[Layer], output: Shape) -> None:
+        check_layers(layers)
         self._run = compiled()
-        self._model = Packed(fold(layers))
+        layers = fold(layers)
+        self._model = Packed(layers)
+        starts = [start_of(layer, self.dtype) for layer in layers if isinstance(layer, Recurrent)]
+        h, c = zip(*starts, strict=True) if starts else ((), ())
+        #: What a window begins with unless it is told otherwise, h and c, (S,) each: what was learned, or zeros.
+        self._start = tuple(np.concatenate([np.empty(0, self.dtype), *(s.ravel() for s in some)]) for some in (h, c))
         self._output = output
         self._local = threading.local()
 
@@ -70,9 +83,9 @@ class NumbaRunner(Runner):
                 session.x[...] = window
                 self._run(*session.arguments)
                 answers[n] = session.y
-        finally:  # the next window begins at zero, whatever happened here
+        finally:  # the next window begins as usual, whatever happened here
             if h is not None:
-                session.start(np.zeros_like(h[0]), np.zeros_like(h[0]))
+                session.start(*self._start)
         return answers
 
     def run_window(self, window: Array) -> Array:
@@ -95,7 +108,9 @@ class NumbaRunner(Runner):
         session: Session | None = getattr(self._local, "session", None)
         if session is None or session.shape != shape:
             answer = tuple(n if isinstance(n, int) else shape[0] for n in self._output)
-            session = self._local.session = Session(self._model, shape, answer)
+            session = Session(self._model, shape, answer)
+            session.start(*self._start)
+            self._local.session = session
         return session
 
 
@@ -119,29 +134,30 @@ class Session:
     def __init__(self, model: Packed, shape: tuple[int, ...], answer: tuple[int, ...]) -> None:
         self.shape = shape
         self._size = 0
-        self._states: list[tuple[Rows, Rows]] = []
+        self._h: list[Rows] = []  # where each layer's initial states stand, (1, units)
+        self._c: list[Rows] = []
         steps, features = shape
-        any_stride = model.operations[0].kind in (kernels.LSTM, kernels.LINEAR, kernels.COPY)
+        any_stride = model.operations[0].kind in (*WITH_STATE, program.LINEAR, program.COPY)
         stride = features if any_stride else round_up(features, LANES)
         x = rows = Rows(self._room(steps * stride), steps, features, stride)
-        self._gates = self._room(kernels.CHUNK * TILE * max(operation.blocks for operation in model.operations))
-        program = np.zeros((len(model.operations), len(kernels.FIELDS)), np.int64)
-        for fields, operation in zip(program, model.operations, strict=True):
+        self._gates = self._room(program.CHUNK * TILE * max(operation.blocks for operation in model.operations))
+        written = np.zeros((len(model.operations), len(program.FIELDS)), np.int64)
+        for fields, operation in zip(written, model.operations, strict=True):
             rows = self._place(fields, operation, rows)
         self._memory = aligned(self._size)
-        self.arguments = program, model.weights, self._memory
+        self.arguments = written, model.weights, self._memory
         self.x = x.of(self._memory)
         self.y = rows.of(self._memory).reshape(answer)
         #: The answer as the caller's own: an array, or for the shape () a number.
         self.answer: Callable[[], Array] = self.y.copy if answer else functools.partial(self.y.__getitem__, ())
 
     def start(self, h: Array, c: Array) -> None:
-        """Set the initial states, each (S,). They stay until they are set again."""
-        at = 0
-        for h_0, c_0 in self._states:
-            h_0.of(self._memory)[0] = h[at : at + h_0.width]
-            c_0.of(self._memory)[0] = c[at : at + c_0.width]
-            at += h_0.width
+        """Set the initial states, the layers' values one behind the other. They stay until they are set again."""
+        for values, places in ((h, self._h), (c, self._c)):
+            at = 0
+            for place in places:
+                place.of(self._memory)[0] = values[at : at + place.width]
+                at += place.width
 
     def _room(self, size: int) -> int:
         at = self._size
@@ -150,27 +166,33 @@ class Session:
 
     def _place(self, fields: Array, operation: Operation, x: Rows) -> Rows:
         """Fill in one row of the program. Returns the rows that the operation leaves."""
-        kind, units, blocks, weight, recurrent, all_steps = operation
-        y, cell = x, 0
-        if kind == kernels.LSTM:
-            stride = blocks * LANES
-            cell = self._room(2 * stride)
+        kind, units, blocks = operation.kind, operation.units, operation.blocks
+        recurrent, candidate = (*operation.recurrent, 0, 0)[:2]
+        y, cell, product, reset = x, 0, 0, 0
+        if kind in WITH_STATE:
+            stride = round_up(units, LANES)
             y = Rows(self._room((1 + x.rows) * stride), 1 + x.rows, units, stride)
-            self._states.append((y, Rows(cell + stride, 1, units, stride)))
-        elif kind == kernels.LINEAR:
+            self._h.append(y._replace(rows=1))
+            if kind == program.LSTM:
+                cell = self._room(2 * stride)
+                self._c.append(Rows(cell + stride, 1, units, stride))
+            else:  # one step's products, of at most three gates, each filling up its last tile
+                product, reset = self._room(3 * stride + TILE), self._room(stride)
+        elif kind == program.LINEAR:
             stride = blocks * TILE
             y = Rows(self._room(x.rows * stride), x.rows, units, stride)
-        elif kind == kernels.COPY:
+        elif kind == program.COPY:
             size = x.rows * x.width
             y = Rows(self._room(size), 1, size, round_up(size, LANES))
         values = {
-            kernels.KIND: kind, kernels.ROWS: x.rows, kernels.INPUTS: x.width, kernels.UNITS: units,
-            kernels.BLOCKS: blocks, kernels.X: x.at, kernels.X_ROW: x.stride, kernels.Y: y.at, kernels.Y_ROW: y.stride,
-            kernels.WEIGHT: weight, kernels.RECURRENT: recurrent, kernels.GATES: self._gates, kernels.C: cell,
+            program.KIND: kind, program.ROWS: x.rows, program.INPUTS: x.width, program.UNITS: units,
+            program.BLOCKS: blocks, program.X: x.at, program.X_ROW: x.stride, program.Y: y.at, program.Y_ROW: y.stride,
+            program.WEIGHT: operation.weight, program.GATES: self._gates, program.C: cell, program.PRODUCT: product,
+            program.RESET: reset, program.RECURRENT: recurrent, program.CANDIDATE: candidate,
         }  # fmt: skip
         for field, value in values.items():
             fields[field] = value
-        if kind != kernels.LSTM:
+        if kind not in WITH_STATE:
             return y
-        first = 1 if all_steps else x.rows
+        first = 1 if operation.all_steps else x.rows
         return Rows(y.at + first * y.stride, y.rows - first, units, y.stride)

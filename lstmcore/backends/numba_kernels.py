@@ -1,215 +1,48 @@
-"""The kernels of the numba backend: vectors of sixteen floats, and every layer over them.
+"""The kernels of the numba backend: every layer, over vectors of sixteen floats.
 
 `run` takes one window through all layers, and only it is called from Python. All that it works on lies in two arrays:
-packed weights, and a thread's memory. The program says where in them; `numba.py` writes it.
-All of this is one file, since numba's cache sees no change in another than that of `run`.
+packed weights, and a thread's memory. The program says where in them: `numba_program.py`.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numba as nb
-import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]  # it has no types, and much of numba neither
-from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
 
-if nb.config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at import
-    raise ImportError("NUMBA_DISABLE_JIT is set, and these kernels cannot run uncompiled")
-
-Vector = Any  # what the functions below take and return: 16 floats in registers
-
-#: Floats in a vector: one register of AVX-512, two of AVX2, four of SSE or NEON.
-LANES = 16
-#: What is summed side by side, in four vectors: the gates of 16 units, or 64 outputs of a Linear.
-TILE = 4 * LANES
-#: Steps whose input products are formed at once, and which stay in the nearest caches until the steps use them.
-CHUNK = 32
-
-#: A program has a row an operation. Offsets and sizes are in floats; an operation uses the fields that it needs.
-FIELDS = KIND, ROWS, INPUTS, UNITS, BLOCKS, X, X_ROW, Y, Y_ROW, WEIGHT, RECURRENT, GATES, C = tuple(range(13))
-LSTM, LINEAR, AFFINE, COPY, SOFTMAX, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, TANH, SIGMOID = range(12)
-
-# Vectors are spelled out for LLVM: whether it would make them of loops over floats, and keep sums in registers, is up
-# to its version and to the processor. Where registers are shorter, it takes several.
-
-
-class VectorType(types.Type):
-    """The type of a vector, as numba's type inference knows it."""
-
-    def __init__(self) -> None:
-        super().__init__(name=f"lstmcore.vector{LANES}")
-
-
-VECTOR = VectorType()
-FLOATS, INTS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
-
-
-@register_model(VectorType)
-class VectorModel(models.PrimitiveModel):
-    """The same as LLVM knows it."""
-
-    def __init__(self, manager: Any, kind: VectorType) -> None:
-        super().__init__(manager, kind, FLOATS)  # type: ignore[no-untyped-call]
-
-
-def in_all_lanes(builder: Any, number: Any) -> Any:
-    nothing = ir.Constant(FLOATS, ir.Undefined)
-    first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(INTS, None))
-
-
-def operation(arguments: int, emit: Callable[..., Any]) -> Callable[..., Any]:
-    """A function on vectors, or float32 in place of them; `emit(builder, *values)` writes its instructions."""
-
-    def typed(*kinds: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            pairs = zip(values, kinds, strict=True)
-            return emit(builder, *(v if kind is VECTOR else in_all_lanes(builder, v) for v, kind in pairs))
-
-        return (VECTOR(*kinds), generate) if {VECTOR, types.float32}.issuperset(kinds) else None
-
-    # numba reads the number of arguments off the function.
-    forms = (lambda _, x: typed(x), lambda _, x, y: typed(x, y), lambda _, x, y, z: typed(x, y, z))
-    made: Callable[..., Any] = intrinsic(forms[arguments - 1])
-    return made
-
-
-def llvm(name: str, arguments: int) -> Callable[..., Any]:
-    def emit(builder: Any, *values: Any) -> Any:
-        kind = ir.FunctionType(FLOATS, [FLOATS] * arguments)
-        full_name = f"llvm.{name}.v{LANES}f32"
-        function = cgutils.get_or_insert_function(builder.module, kind, full_name)  # type: ignore[no-untyped-call]
-        return builder.call(function, values)
-
-    return operation(arguments, emit)
-
-
-def infix(which: Any, instruction: str) -> None:
-    instructed = operation(2, lambda builder, x, y: getattr(builder, instruction)(x, y))
-    overload(which)(lambda x, y: (lambda x, y: instructed(x, y)) if VECTOR in (x, y) else None)
-
-
-def access(emit: Callable[..., Any], *stored: Any) -> Callable[..., Any]:
-    """A function on an array, an offset in it, and what is stored there; `emit(builder, pointer, *values)`.
-
-    As everywhere here, the bounds are the program's affair.
-    """
-
-    def typed(array: Any, at: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            proxy = cgutils.create_struct_proxy(array)(context, builder, values[0])  # type: ignore[no-untyped-call]
-            loaded = emit(builder, builder.gep(proxy.data, [values[1]]), *values[2:])
-            return context.get_dummy_value() if stored else loaded
-
-        return (types.void if stored else VECTOR)(array, types.intp, *stored), generate
-
-    form = (lambda _, array, at, value: typed(array, at)) if stored else (lambda _, array, at: typed(array, at))
-    made: Callable[..., Any] = intrinsic(form)
-    return made
-
-
-def to_vector(builder: Any, pointer: Any) -> Any:
-    return builder.bitcast(pointer, FLOATS.as_pointer())
-
-
-load = access(lambda b, at: b.load(to_vector(b, at), align=4))
-store = access(lambda b, at, x: b.store(x, to_vector(b, at), align=4), VECTOR)
-load_in_all_lanes = access(lambda b, at: in_all_lanes(b, b.load(at)))
-infix(operator.add, "fadd")
-infix(operator.sub, "fsub")
-infix(operator.mul, "fmul")
-infix(operator.truediv, "fdiv")
-splat = operation(1, lambda b, x: x)
-fma = llvm("fmuladd", 3)  # x·y + z, rounded once where the processor can
-absolute, copysign = llvm("fabs", 1), llvm("copysign", 2)
-minimum = operation(2, lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y))  # y where one is NaN
-maximum = operation(2, lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
-to_exponent = operation(1, lambda b, x: b.bitcast(b.shl(b.bitcast(x, INTS), ir.Constant(INTS, [23] * LANES)), FLOATS))
-
-jit = nb.njit(error_model="numpy")
-
-# Activations, without a branch. e^x is 2^n·2^r, as in csrc/activations.inc.h, which explains the constants.
-
-ZERO, HALF, ONE, TWO, TEN, LEAST, MOST, SQRT_HALF, GELU_SCALE, GELU_CUBIC, ROUNDER = (
-    np.float32(x) for x in (0, 0.5, 1, 2, 10, -88, 88.7, math.sqrt(0.5), math.sqrt(2 / math.pi), 0.044715, 12583039)
-)
-LOG2_E = np.float32(math.log2(math.e))
-Q5, Q4, Q3, Q2, Q1, Q0 = (
-    np.float32(float.fromhex(x))
-    for x in ("0x1.446cdep-13", "0x1.5f08f8p-10", "0x1.3b29e4p-7", "0x1.c6af6cp-5", "0x1.ebfbep-3", "0x1.62e43p-1")
-)
-
-
-@jit
-def split_exp(x: Vector) -> tuple[Vector, Vector]:
-    """s and p such that e^x = (1 + s)·p; p is 0 at `LEAST` and below, inf at `MOST` and above.
-
-    As log2 e is rounded, e^x comes out up to 1.4e-8·|x| off, relatively.
-    """
-    x = minimum(MOST, maximum(LEAST, x))  # a constant stands first, so that a NaN goes through
-    rounded = fma(x, LOG2_E, ROUNDER)
-    r = fma(x, LOG2_E, ROUNDER - rounded)
-    quotient = fma(fma(fma(fma(fma(Q5, r, Q4), r, Q3), r, Q2), r, Q1), r, Q0)
-    return quotient * r, to_exponent(rounded)
-
-
-@jit
-def exp(x: Vector) -> Vector:
-    s, p = split_exp(x)
-    return (ONE + s) * p
-
-
-@jit
-def expm1(x: Vector) -> Vector:
-    s, p = split_exp(x)
-    return fma(s, p, p - ONE)
-
-
-@jit
-def sigmoid(x: Vector) -> Vector:
-    return ONE / (ONE + exp(ZERO - x))
-
-
-@jit
-def tanh(x: Vector) -> Vector:
-    e = expm1(TWO * minimum(TEN, absolute(x)))  # from 10 on the answer is 1
-    return copysign(e / (e + TWO), x)
-
-
-@jit
-def activation(kind: int, x: Vector, setting: Vector) -> Vector:
-    if kind == RELU:
-        return maximum(ZERO, x)
-    if kind == LEAKY_RELU:
-        return fma(minimum(ZERO, x), setting, maximum(ZERO, x))
-    if kind == ELU:
-        return fma(expm1(minimum(ZERO, x)), setting, maximum(ZERO, x))
-    if kind == GELU_TANH:
-        return HALF * x * (ONE + tanh(GELU_SCALE * fma(GELU_CUBIC * x * x, x, x)))
-    return tanh(x) if kind == TANH else sigmoid(x)
-
-
-@jit
-def gelu(x: Any) -> None:
-    for n in range(len(x)):
-        x[n] *= HALF * (ONE + math.erf(x[n] * SQRT_HALF))
-
-
-@jit
-def softmax(x: Any) -> None:
-    largest, total = x[0], ZERO
-    for n in range(1, len(x)):
-        largest = max(largest, x[n])
-    for n in range(len(x)):
-        x[n] = math.exp(x[n] - largest)
-        total += x[n]
-    for n in range(len(x)):
-        x[n] /= total
+from lstmcore.backends.numba_activations import ONE, ZERO, activation, gelu, sigmoid, softmax, tanh
+from lstmcore.backends.numba_program import (
+    AFFINE,
+    BLOCKS,
+    CANDIDATE,
+    CHUNK,
+    COPY,
+    GATES,
+    GELU,
+    GRU_BEFORE,
+    INPUTS,
+    KIND,
+    LINEAR,
+    LSTM,
+    PRODUCT,
+    RECURRENT,
+    RESET,
+    RNN_RELU,
+    RNN_TANH,
+    ROWS,
+    SOFTMAX,
+    TILE,
+    UNITS,
+    WEIGHT,
+    X_ROW,
+    Y_ROW,
+    C,
+    X,
+    Y,
+)  # fmt: skip
+from lstmcore.backends.numba_vectors import LANES, Vector, fma, jit, load, load_in_all_lanes, maximum, splat, store
 
 
 @jit
@@ -232,14 +65,17 @@ def load_tile(array: Any, at: int) -> tuple[Vector, ...]:
 
 
 @jit
-def project(op: Any, weights: Any, memory: Any, x_at: int, rows: int, y_at: int, y_row: int) -> None:
+def project(
+    weights: Any, at: int, inputs: int, blocks: int, down: bool, memory: Any,
+    x_at: int, x_row: int, rows: int, y_at: int, y_row: int,
+) -> None:  # fmt: skip
     """W·x + b of every row, block by block: a block's weights stay in the nearest cache while the rows pass."""
-    inputs = op[INPUTS]
-    for block in range(op[BLOCKS]):
-        at = op[WEIGHT] + block * (1 + inputs) * TILE  # the bias, and behind it the weights
-        bias = load_tile(weights, at)
+    for n in range(blocks):
+        block = blocks - 1 - n if down else n
+        bias_at = at + block * (1 + inputs) * TILE  # the bias, and behind it the weights
+        bias = load_tile(weights, bias_at)
         for t in range(rows):
-            a, b, c, d = tile(weights, at + TILE, memory, x_at + t * op[X_ROW], inputs, bias)
+            a, b, c, d = tile(weights, bias_at + TILE, memory, x_at + t * x_row, inputs, bias)
             y = y_at + t * y_row + block * TILE
             store(memory, y, a)
             store(memory, y + LANES, b)
@@ -248,7 +84,7 @@ def project(op: Any, weights: Any, memory: Any, x_at: int, rows: int, y_at: int,
 
 
 @jit
-def step(weights: Any, at: int, memory: Any, units: int, gates_at: int, h_at: int, c_at: int, new_h_at: int) -> None:
+def cells(weights: Any, at: int, memory: Any, units: int, gates_at: int, h_at: int, c_at: int, new_h_at: int) -> None:
     """One step of 16 units. The gates hold W·x + b; R·h is formed apart, and added at the end."""
     zero = splat(ZERO)
     from_input = load_tile(memory, gates_at)
@@ -265,22 +101,70 @@ def step(weights: Any, at: int, memory: Any, units: int, gates_at: int, h_at: in
 
 
 @jit
-def lstm(op: Any, weights: Any, memory: Any) -> None:
+def lstm_step(op: Any, weights: Any, memory: Any, gates_at: int, h_at: int, new_h_at: int, down: bool) -> None:
+    units, blocks = op[UNITS], op[BLOCKS]
+    for n in range(blocks):
+        block = blocks - 1 - n if down else n
+        at, c_at = op[RECURRENT] + block * units * TILE, op[C] + block * LANES
+        cells(weights, at, memory, units, gates_at + block * TILE, h_at, c_at, new_h_at + block * LANES)
+
+
+@jit
+def product(op: Any, at: int, vectors: int, weights: Any, memory: Any, h_at: int, y_at: int, down: bool) -> None:
+    """R·h of one step, with its bias, in `vectors` vectors and what fills up the last tile."""
+    blocks = (vectors * LANES + TILE - 1) // TILE
+    project(weights, at, op[UNITS], blocks, down, memory, h_at, 0, 1, y_at, 0)
+
+
+@jit
+def gru_step(op: Any, weights: Any, memory: Any, gates_at: int, h_at: int, new_h_at: int, down: bool) -> None:
+    """The reset gate works on the candidate's product and bias or, in `GRU_BEFORE`, on the h that is multiplied."""
+    blocks, reset_at, before = (op[UNITS] + LANES - 1) // LANES, op[RESET], op[KIND] == GRU_BEFORE
+    product_at, candidate_at = op[PRODUCT], op[PRODUCT] + 2 * blocks * LANES
+    product(op, op[RECURRENT], 2 * blocks, weights, memory, h_at, product_at, down)
+    for n in range(blocks):
+        r = sigmoid(load(memory, gates_at + 3 * n * LANES) + load(memory, product_at + 2 * n * LANES))
+        store(memory, reset_at + n * LANES, r * load(memory, h_at + n * LANES) if before else r)
+    product(op, op[CANDIDATE], blocks, weights, memory, reset_at if before else h_at, candidate_at, down)
+    for n in range(blocks):
+        input_at = gates_at + 3 * n * LANES
+        z = sigmoid(load(memory, input_at + LANES) + load(memory, product_at + (2 * n + 1) * LANES))
+        from_hidden = load(memory, candidate_at + n * LANES)
+        if not before:
+            from_hidden = load(memory, reset_at + n * LANES) * from_hidden
+        candidate = tanh(load(memory, input_at + 2 * LANES) + from_hidden)
+        h = load(memory, h_at + n * LANES)
+        store(memory, new_h_at + n * LANES, (ONE - z) * candidate + z * h)
+
+
+@jit
+def rnn_step(op: Any, weights: Any, memory: Any, gates_at: int, h_at: int, new_h_at: int, down: bool) -> None:
+    blocks, product_at = (op[UNITS] + LANES - 1) // LANES, op[PRODUCT]
+    product(op, op[RECURRENT], blocks, weights, memory, h_at, product_at, down)
+    for at in range(0, blocks * LANES, LANES):
+        total = load(memory, gates_at + at) + load(memory, product_at + at)
+        store(memory, new_h_at + at, maximum(ZERO, total) if op[KIND] == RNN_RELU else tanh(total))
+
+
+@jit
+def recurrent(op: Any, weights: Any, memory: Any) -> None:
     """Every step's h goes behind the initial h, which is the first row of Y. Behind C stands the initial c."""
-    units, blocks, row = op[UNITS], op[BLOCKS], op[Y_ROW]
-    for n in range(op[C], op[C] + row, LANES):
-        store(memory, n, load(memory, n + row))
+    blocks, row, kind = op[BLOCKS], op[Y_ROW], op[KIND]
+    if kind == LSTM:
+        for n in range(op[C], op[C] + row, LANES):
+            store(memory, n, load(memory, n + row))
     for begin in range(0, op[ROWS], CHUNK):
-        rows = min(CHUNK, op[ROWS] - begin)
-        project(op, weights, memory, op[X] + begin * op[X_ROW], rows, op[GATES], blocks * TILE)
+        rows, x_at, gates_row = min(CHUNK, op[ROWS] - begin), op[X] + begin * op[X_ROW], blocks * TILE
+        project(weights, op[WEIGHT], op[INPUTS], blocks, False, memory, x_at, op[X_ROW], rows, op[GATES], gates_row)
         for t in range(rows):
-            h_at = op[Y] + (begin + t) * row
-            for n in range(blocks):
-                # Odd steps go downwards: the weights used last are still in the nearest cache.
-                block = blocks - 1 - n if t % 2 else n
-                weights_at, gates_at = op[RECURRENT] + block * units * TILE, op[GATES] + (t * blocks + block) * TILE
-                c_at, new_h_at = op[C] + block * LANES, h_at + row + block * LANES
-                step(weights, weights_at, memory, units, gates_at, h_at, c_at, new_h_at)
+            h_at, gates_at = op[Y] + (begin + t) * row, op[GATES] + t * gates_row
+            down = t % 2 != 0  # odd steps go downwards: the weights used last are still in the nearest cache
+            if kind == LSTM:
+                lstm_step(op, weights, memory, gates_at, h_at, h_at + row, down)
+            elif kind >= RNN_TANH:
+                rnn_step(op, weights, memory, gates_at, h_at, h_at + row, down)
+            else:
+                gru_step(op, weights, memory, gates_at, h_at, h_at + row, down)
 
 
 @jit
@@ -295,29 +179,39 @@ def affine(op: Any, weights: Any, memory: Any) -> None:
             store(memory, x_at + n, fma(centred, scale, shift))
 
 
-@nb.njit(error_model="numpy", nogil=True)
-def run(program: Any, weights: Any, memory: Any) -> None:
-    """One window through all operations of `program`, (N, len(FIELDS)) int64."""
-    for op in program:
-        kind, begin, row = op[KIND], op[X], op[X_ROW]
-        end = begin + op[ROWS] * row
-        if kind == LSTM:
-            lstm(op, weights, memory)
-        elif kind == LINEAR:
-            project(op, weights, memory, begin, op[ROWS], op[Y], op[Y_ROW])
-        elif kind == AFFINE:
-            affine(op, weights, memory)
-        elif kind == COPY:
-            width = op[INPUTS]
-            for t in range(op[ROWS]):
-                for n in range(width):
-                    memory[op[Y] + t * width + n] = memory[begin + t * row + n]
-        elif kind == SOFTMAX:
-            for x_at in range(begin, end, row):
-                softmax(memory[x_at : x_at + op[INPUTS]])
-        elif kind == GELU:
-            gelu(memory[begin:end])
-        else:
-            setting = load_in_all_lanes(weights, op[WEIGHT])
-            for n in range(begin, end, LANES):
-                store(memory, n, activation(kind, load(memory, n), setting))
+def made(sources: int) -> Any:
+    """`run`, known to numba's cache by `sources` too: of the files, it looks at this one alone."""
+
+    @nb.njit(error_model="numpy", nogil=True)
+    def run(program: Any, weights: Any, memory: Any) -> None:
+        """One window through all operations of `program`, (N, len(FIELDS)) int64."""
+        _ = sources  # what a function takes from around it is a part of its key in the cache
+        for op in program:
+            kind, begin, row = op[KIND], op[X], op[X_ROW]
+            end = begin + op[ROWS] * row
+            if kind <= RNN_RELU:
+                recurrent(op, weights, memory)
+            elif kind == LINEAR:
+                inputs, blocks = op[INPUTS], op[BLOCKS]
+                project(weights, op[WEIGHT], inputs, blocks, False, memory, begin, row, op[ROWS], op[Y], op[Y_ROW])
+            elif kind == AFFINE:
+                affine(op, weights, memory)
+            elif kind == COPY:
+                width = op[INPUTS]
+                for t in range(op[ROWS]):
+                    for n in range(width):
+                        memory[op[Y] + t * width + n] = memory[begin + t * row + n]
+            elif kind == SOFTMAX:
+                for x_at in range(begin, end, row):
+                    softmax(memory[x_at : x_at + op[INPUTS]])
+            elif kind == GELU:
+                gelu(memory[begin:end])
+            else:
+                setting = load_in_all_lanes(weights, op[WEIGHT])
+                for n in range(begin, end, LANES):
+                    store(memory, n, activation(kind, load(memory, n), setting))
+
+    return run
+
+
+run = made(zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("numba_*.py")))))

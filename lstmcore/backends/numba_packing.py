@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.backends import numba_kernels as kernels
-from lstmcore.backends.numba_kernels import LANES, TILE
+from lstmcore.backends import numba_program as program
+from lstmcore.backends.numba_program import TILE
+from lstmcore.backends.numba_vectors import LANES
 from lstmcore.errors import BackendError
 from lstmcore.folding import affine_of
 from lstmcore.layers import (
     ELU,
     GELU,
+    GRU,
     LSTM,
+    RNN,
     Array,
     BatchNorm1d,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
     Linear,
+    Masking,
+    Merge,
+    Recurrent,
     ReLU,
+    Reverse,
     Scaler,
     Sigmoid,
     Softmax,
@@ -34,10 +43,10 @@ class Operation(NamedTuple):
     """What is known of an operation before the window's length; offsets are those of packed weights."""
 
     kind: int
-    units: int = 0  # LSTM and Linear: what comes out
+    units: int = 0  # what comes out of a layer with a state, or a Linear
     blocks: int = 0
     weight: int = 0
-    recurrent: int = 0
+    recurrent: tuple[int, ...] = ()  # of a GRU's r and z, and apart those of n
     all_steps: bool = True
 
 
@@ -47,9 +56,6 @@ class Packed:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._parts: list[Array] = []
         self._size = 0
-        for layer in layers:
-            if type(layer) not in OPERATIONS or (isinstance(layer, LSTM) and (layer.learned_state or not layer.plain)):
-                raise BackendError(f"{layer.label}: the numba backend does not have this layer; c and numpy have")
         self.operations = [operation for layer in layers for operation in OPERATIONS[type(layer)](self, layer)]
         self.weights = aligned(self._size)
         np.concatenate([np.empty(0, np.float32), *self._parts], out=self.weights)
@@ -75,39 +81,58 @@ def aligned(size: int) -> Array:
 
 
 def _tiles(matrix: Array, units: int) -> tuple[Array, int]:
-    """(G*units, K) -> [block][K][TILE]: in a block 16 units with their four gates, or 64 with their only one."""
-    gates = len(matrix) // units
-    blocks = -(-units * gates // TILE)
-    padded = np.zeros((gates, blocks * TILE // gates, matrix.shape[1]), np.float32)
-    padded[:, :units] = matrix.reshape(gates, units, -1)
-    return padded.reshape(gates, blocks, TILE // gates, -1).transpose(1, 3, 0, 2), blocks
+    """(G*units, K) -> [block][K][TILE] and the number of blocks.
+
+    Every 16 units are a vector of each gate, one behind the other, and four vectors a block: of 16 units and their four
+    gates, or of 64 with their only one.
+    """
+    gates, inputs = len(matrix) // units, matrix.shape[1]
+    padded = np.zeros((gates, round_up(units, LANES), inputs), np.float32)
+    padded[:, :units] = matrix.reshape(gates, units, inputs)
+    vectors = padded.reshape(gates, -1, LANES, inputs).transpose(1, 0, 2, 3).reshape(-1, LANES, inputs)
+    filled = np.zeros((round_up(len(vectors), TILE // LANES), LANES, inputs), np.float32)
+    filled[: len(vectors)] = vectors
+    tiles = filled.reshape(-1, TILE // LANES, LANES, inputs).transpose(0, 3, 1, 2)
+    return tiles, len(tiles)
 
 
 def _with_bias(bias: Array, matrix: Array) -> Array:
     return np.column_stack([bias, matrix])
 
 
-def _lstm(packed: Packed, layer: LSTM) -> list[Operation]:
+def _kind(layer: Recurrent) -> int:
+    if isinstance(layer, GRU):
+        return program.GRU if layer.reset_after else program.GRU_BEFORE
+    if isinstance(layer, RNN):
+        return program.RNN_TANH if layer.activations == "tanh" else program.RNN_RELU
+    return program.LSTM
+
+
+def _recurrent(packed: Packed, layer: Recurrent) -> list[Operation]:
     operations = []
-    w = layer.weights
     for k in range(layer.num_layers):
-        tiles, blocks = _tiles(_with_bias(w[f"bias_ih_l{k}"], w[f"weight_ih_l{k}"]), layer.hidden_size)
-        recurrent, _ = _tiles(w[f"weight_hh_l{k}"], layer.hidden_size)
-        offsets = packed.add(tiles), packed.add(recurrent)
+        w, hidden = layer.cell(k), layer.hidden_size
+        tiles, blocks = _tiles(_with_bias(w["bias_ih"], w["weight_ih"]), hidden)
+        if isinstance(layer, LSTM):  # the sums of its recurrent product begin at zero
+            parts = [w["weight_hh"]]
+        else:  # a GRU's candidate is multiplied apart
+            matrix = _with_bias(w["bias_hh"], w["weight_hh"])
+            parts = np.split(matrix, [2 * hidden]) if isinstance(layer, GRU) else [matrix]
+        at, *others = [packed.add(part) for part in (tiles, *(_tiles(part, hidden)[0] for part in parts))]
         all_steps = layer.return_sequences or k + 1 < layer.num_layers
-        operations.append(Operation(kernels.LSTM, layer.hidden_size, blocks, *offsets, all_steps))
+        operations.append(Operation(_kind(layer), hidden, blocks, at, tuple(others), all_steps))
     return operations
 
 
 def _linear(packed: Packed, layer: Linear) -> list[Operation]:
     tiles, blocks = _tiles(_with_bias(layer.weights["bias"], layer.weights["weight"]), layer.out_features)
-    return [Operation(kernels.LINEAR, layer.out_features, blocks, packed.add(tiles))]
+    return [Operation(program.LINEAR, layer.out_features, blocks, packed.add(tiles))]
 
 
 def _affine(packed: Packed, mean: Array, scale: Array, shift: Array) -> list[Operation]:
     rows = np.zeros((3, round_up(len(mean), LANES)), np.float32)
     rows[:, : len(mean)] = mean, scale, shift
-    return [Operation(kernels.AFFINE, weight=packed.add(rows))]
+    return [Operation(program.AFFINE, weight=packed.add(rows))]
 
 
 def _batch_norm(packed: Packed, layer: BatchNorm1d) -> list[Operation]:
@@ -128,19 +153,48 @@ def _plain(kind: int) -> Callable[[Packed, Any], list[Operation]]:
     return lambda packed, layer: [Operation(kind)]
 
 
+#: What folding or `graph.py` takes from the layers before they come here.
+ELSEWHERE = (Dropout, Merge, Reverse, Masking)
+
 #: What each layer that folding leaves comes to.
 OPERATIONS: dict[type[Layer], Callable[[Packed, Any], list[Operation]]] = {
-    LSTM: _lstm,
+    LSTM: _recurrent,
+    GRU: _recurrent,
+    RNN: _recurrent,
     Linear: _linear,
     BatchNorm1d: _batch_norm,
     Scaler: _scaler,
-    ReLU: _plain(kernels.RELU),
-    LeakyReLU: _setting(kernels.LEAKY_RELU, "negative_slope"),
-    ELU: _setting(kernels.ELU, "alpha"),
-    GELU: lambda packed, layer: [Operation(kernels.GELU if layer.approximate == "none" else kernels.GELU_TANH)],
-    Tanh: _plain(kernels.TANH),
-    Sigmoid: _plain(kernels.SIGMOID),
-    Softmax: _plain(kernels.SOFTMAX),
-    Flatten: _plain(kernels.COPY),
-    Squeeze: _plain(kernels.COPY),  # a sequence becomes one row
+    ReLU: _plain(program.RELU),
+    LeakyReLU: _setting(program.LEAKY_RELU, "negative_slope"),
+    ELU: _setting(program.ELU, "alpha"),
+    GELU: lambda packed, layer: [Operation(program.GELU if layer.approximate == "none" else program.GELU_TANH)],
+    Tanh: _plain(program.TANH),
+    Sigmoid: _plain(program.SIGMOID),
+    Softmax: _plain(program.SOFTMAX),
+    Flatten: _plain(program.COPY),
+    Squeeze: _plain(program.COPY),  # a sequence becomes one row
 }
+
+
+def check_layers(layers: Sequence[Layer]) -> None:
+    """Raise BackendError, naming the layer, where there is one that the backend does not have."""
+    for layer in layers:
+        how = _variations(layer)
+        if not how and (type(layer) in OPERATIONS or isinstance(layer, ELSEWHERE)):
+            continue
+        kinds = ", ".join(kind.__name__ for kind in OPERATIONS)
+        has = "the usual LSTM, GRU and RNN (tanh, relu), without clip" if how else kinds
+        what = f"this layer with {how}" if how else "this layer"
+        raise BackendError(
+            f"{layer.label}: the numba backend does not have {what}; it has {has}; backends c and numpy have them all"
+        )
+
+
+def _variations(layer: Layer) -> str:
+    """What sets a recurrent layer apart from those that the kernels have: "peepholes=True"; "" of others."""
+    if not isinstance(layer, Recurrent) or layer.plain:
+        return ""
+    fields = {f.name: f for f in dataclasses.fields(layer)}
+    own = [name for name, f in fields.items() if f.metadata.get("variation", False) and name != "reset_after"]
+    shown = {name: getattr(layer, name) for name in (*own, "activations", "clip")}
+    return ", ".join(f"{name}={value!r}" for name, value in shown.items() if value != layer.usual_setting(name))

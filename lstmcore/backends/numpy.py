@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,18 +104,22 @@ def run_layer(layer: Recurrent, x: Array, h: Array, c: Array) -> tuple[Array, Ar
     return (x if layer.return_sequences else x[-1]), h, c
 
 
-def step_of(layer: Recurrent, k: int) -> Step:
-    """The equation of one layer of a stack, its weights put in."""
+def step_of(layer: Recurrent, k: int, wrap: Callable[[reference.Function], reference.Function] | None = None) -> Step:
+    """The equation of one layer of a stack, its weights put in, and `wrap` around the functions of its gates."""
     cell = layer.cell(k)
     zero = np.zeros(len(cell["weight_ih"]), cell["weight_ih"].dtype)
     b, d = cell.get("bias_ih", zero), cell.get("bias_hh", zero)
     weights = reference.Weights(cell["weight_ih"], cell["weight_hh"], b, d)
     if isinstance(layer, LSTM):
-        if layer.plain:
+        if layer.plain and wrap is None:
             return lambda x, h, c: reference.lstm_step(x, h, c, weights)
         variation = _variation(layer, cell, b + d)
+        if wrap is not None:
+            variation = replace(variation, gate=wrap(variation.gate), candidate=wrap(variation.candidate))
         return lambda x, h, c: lstm_variation_step(x, h, c, variation)
     functions = [_cut(function, layer.clip) for function in layer.functions]
+    if wrap is not None:
+        functions = [wrap(function) for function in functions]
     if isinstance(layer, GRU):
         return lambda x, h, c: (reference.gru_step(x, h, weights, layer.reset_after, *functions), c)
     return lambda x, h, c: (reference.rnn_step(x, h, weights, *functions), c)
