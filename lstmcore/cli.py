@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from lstmcore import terminal
 from lstmcore._version import __version__
-from lstmcore.commands import bench, convert, demo, info, inspect, predict, replay, verify
+from lstmcore.commands import bench, convert, demo, info, inspect, plot, predict, replay, train, verify
 
-COMMANDS = (demo, info, inspect, convert, verify, predict, bench, replay)
+COMMANDS = (demo, info, inspect, convert, verify, predict, plot, train, bench, replay)
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,6 +17,7 @@ from lstmcore.stack import check_layers, unused_name
 
 if TYPE_CHECKING:
     from lstmcore.streaming import SlidingWindow, Stateful
+    from lstmcore.trace import Trace
 
 
 class Model:
@@ -200,6 +201,36 @@ class Model:
         from lstmcore.series import predict_windows
 
         return predict_windows(self, series, window, stride, threads=threads, out=out)
+
+    def trace(self, window: npt.ArrayLike) -> Trace:
+        """Everything that happens inside while one window, (T, F), is read: gates, cell and hidden states, every tick.
+
+        The reference's equations in float64, whatever the backend: it differs from what the model answers by the
+        rounding of float32, and takes far longer.
+
+        Raises:
+            ValueError: A window of another shape, or a batch.
+            TypeError: Something that does not hold numbers.
+            UnsupportedError: A Masking layer, which skips ticks.
+
+        >>> import numpy as np
+        >>> from lstmcore import layers as L
+        >>> shapes = L.LSTM.weight_shapes(input_size=1, hidden_size=2)
+        >>> lstm = L.LSTM("lstm", 1, 2, weights={key: np.full(shape, 0.5, "f4") for key, shape in shapes.items()})
+        >>> trace = Model([lstm]).trace([[1.0], [-1.0], [0.0]])
+        >>> trace
+        Trace: window (3, 1), answer [0.7751 0.7751]
+          lstm (LSTM): i f g o c h (3, 2)
+        >>> trace.f.round(3)  # the forget gate of both units, tick by tick
+        array([[0.818, 0.818],
+               [0.734, 0.734],
+               [0.83 , 0.83 ]])
+        >>> trace["lstm"].c is trace[0].c is trace.c
+        True
+        """
+        from lstmcore.trace import trace
+
+        return trace(self, window)
 
     @property
     def runner(self) -> Runner:

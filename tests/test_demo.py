@@ -65,19 +65,6 @@ def test_labels_look_exactly_the_horizon_ahead() -> None:
     assert not market.labels(np.ones(25)).any()  # no change is no rise
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**31), n=st.integers(2, 60))
-def test_auc_is_the_share_of_pairs_in_the_right_order(seed: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
-    score, positive = rng.integers(0, 8, n) / 7, rng.random(n) < 0.4
-    a, b = score[positive], score[~positive]
-    if len(a) == 0 or len(b) == 0:
-        assert np.isnan(run.auc(score, positive))
-        return
-    pairs = (a[:, None] > b).mean() + (a[:, None] == b).mean() / 2
-    assert run.auc(score, positive) == pytest.approx(pairs)
-
-
 def test_follow_answers_the_windows_of_the_series() -> None:
     model = lstmcore.load(run.MODEL)
     features = market.features(market.simulate(130, 3))

@@ -32,6 +32,7 @@ NEEDED = {  # what is imported by blocks, by the page's name
     "cli.md": ("onnx", "onnxruntime", "msgspec"),
     "live-bot.md": ("msgspec",),
     "numba.md": ("numba",),
+    "train.md": ("torch", "torchmetrics", "pytorch_lightning", "matplotlib"),
 }
 
 BLOCK = re.compile(r"^<!-- (run|prints)(?: (\w+))? -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -82,7 +83,7 @@ def test_blocks_of_code(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for package in NEEDED.get(page.name, ()):
         pytest.importorskip(package, reason=f"{package} is not installed; {page.name} cannot be run")
     monkeypatch.chdir(tmp_path)
-    for shown in ("csrc", "docs"):
+    for shown in ("csrc", "docs", "examples"):
         (tmp_path / shown).symlink_to(ROOT / shown)
     names: dict[str, Any] = {"__name__": "__main__"}
     printed: str | None = None

@@ -20,7 +20,8 @@ from torch import nn
 
 import lstmcore
 from lstmcore.demo import market
-from lstmcore.demo.run import MODEL, WINDOW, auc, judge
+from lstmcore.demo.run import MODEL, WINDOW, judge
+from lstmcore.metrics import auc
 from lstmcore.windows import windows, windows_and_targets
 
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 1001, 1002, 1003
@@ -88,7 +89,7 @@ def train(epochs: int) -> tuple[Quant, tuple[np.ndarray, np.ndarray]]:
         module.eval()
         with torch.inference_mode():
             score = torch.cat([module(part) for part in torch.split(x_other, 2048)]).numpy()[:, 0]
-        here = auc(score, y_other.numpy()[:, 0] > 0)
+        here = auc(y_other.numpy()[:, 0] > 0, score)
         print(f"epoch {epoch + 1}: loss {total / (len(x) // BATCH):.4f}, validation AUC {here:.4f}", flush=True)
         if here > best_auc:
             best, best_auc = copy.deepcopy(module.state_dict()), here

@@ -12,6 +12,7 @@ import numpy as np
 from lstmcore.comparison import largest_difference, oracle
 from lstmcore.demo import market
 from lstmcore.layers import Array
+from lstmcore.metrics import auc
 from lstmcore.model import Model
 from lstmcore.windows import windows
 
@@ -73,20 +74,10 @@ def judge(quotes: market.Quotes, features: Array, signal: Array) -> tuple[list[V
         "the hidden pressure (nobody has it)": (quotes.pressure[now], 0.0),
     }
     verdicts = [
-        Verdict(name, auc(score, rise), float(np.mean((score > threshold) == rise)))
+        Verdict(name, auc(rise, score), float(np.mean((score > threshold) == rise)))
         for name, (score, threshold) in scores.items()
     ]
     return verdicts, float(rise.mean())
-
-
-def auc(score: Array, positive: Array) -> float:
-    """The area under the ROC curve; ties count half. NaN where all labels are the same."""
-    n_positive, n = int(positive.sum()), len(positive)
-    if n_positive in (0, n):
-        return float("nan")
-    _, group, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2)[group]  # ties share their mean rank
-    return float((rank[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * (n - n_positive)))
 
 
 def _last_tick_score(features: Array) -> Array:

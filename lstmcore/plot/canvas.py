@@ -1,0 +1,92 @@
+"""What all pictures share: figures without a screen, axes, heat maps, colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from lstmcore.layers import Array
+from lstmcore.terminal import need
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.ticker import MaxNLocator
+
+#: Where a picture goes: a figure, or a part of one.
+Canvas: TypeAlias = "Figure | SubFigure"
+
+INK, GREY = "#222222", "#8a8a8a"
+#: Apart also for those who see no red or green, and in print: Okabe & Ito 2008, without the yellow.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+#: Of what is never negative, and of what is either side of zero.
+ONE_SIDED, TWO_SIDED = "viridis", "RdBu_r"
+MOST_LABELS = 20  # rows of a heat map that are named one by one
+
+
+def figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that needs no screen. Raises ImportError where matplotlib is not installed."""
+    need("matplotlib", "plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def whole(canvas: Canvas) -> Figure:
+    """The figure that a part belongs to."""
+    found: Figure = canvas.figure  # of a Figure itself
+    return found
+
+
+def heading(axes: Axes, text: str) -> None:
+    """What the axes show."""
+    axes.set_title(text, loc="left", fontsize=10, color=INK)
+
+
+def lines(axes: Axes, text: str, x: str, y: str) -> None:
+    """Axes for lines: a heading, labels, a light grid."""
+    heading(axes, text)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def heat_map(
+    axes: Axes, values: Array, text: str, rows: str | Sequence[str], limits: tuple[float, float], color_map: str
+) -> Any:
+    """Values (T, rows) with time from left to right, the first row on top; what a colour bar needs.
+
+    `rows` is what they are, or a name for each. NaN stays white.
+    """
+    image = axes.imshow(
+        values.T, aspect="auto", interpolation="nearest", cmap=color_map, vmin=limits[0], vmax=limits[1]
+    )
+    heading(axes, text)
+    if isinstance(rows, str):
+        axes.set_ylabel(rows)
+        axes.yaxis.set_major_locator(whole_numbers())
+    else:
+        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.xaxis.set_major_locator(whole_numbers())
+    return image
+
+
+def whole_numbers(most: int = 10, prune: Literal["upper"] | None = None) -> MaxNLocator:
+    """Where an axis of counts has its numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, prune=prune)
+
+
+def around_zero(values: Array) -> tuple[float, float]:
+    """Limits for `TWO_SIDED`: as far below zero as above it."""
+    finite = np.abs(values[np.isfinite(values)])
+    most = float(finite.max(initial=0)) or 1.0
+    return -most, most

@@ -1,0 +1,135 @@
+"""The TOML file of `lstmcore train`: what is read, what is trained, how it is judged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lstmcore.formats.near import near
+from lstmcore.terminal import need
+from lstmcore.train.modules import MODELS, Classifier
+from lstmcore.train.settings import Settings, check
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """Which columns of which file are what."""
+
+    path: str  # .csv or .parquet, from the folder of the TOML file
+    features: list[str]  # columns, in the order that the model will take them
+    window: int  # T, rows that the model sees
+    horizon: int  # rows behind a window that its label reads
+    timestamp: str | None = None  # a column of numbers or dates; without it rows are counted
+    target: str | None = None  # a column of 0 and 1, empty where there is no label
+    price: str | None = None  # instead of a target: a column from which labels are made
+    threshold: float = 0.0  # by which share the price must be higher, `horizon` rows later, for a 1
+
+    def __post_init__(self) -> None:
+        if (self.target is None) == (self.price is None):
+            raise ValueError("data: expected one of target, a column of labels, and price, to make them from")
+        if len(set(self.features)) < len(self.features) or not self.features:
+            raise ValueError("data.features: expected at least one column, and none of them twice")
+        for name, least in (("window", 1), ("horizon", 0 if self.price is None else 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}: expected at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """The model; what is not given is the kind's own."""
+
+    kind: str = "quant"  # or "exit"
+    cell: str = "lstm"  # or "gru", "rnn"
+    hidden: int | None = None
+    layers: int | None = None
+    dropout: float | None = None
+    head_dropout: float | None = None
+    seed: int = 0  # of the weights
+
+    def __post_init__(self) -> None:
+        if self.kind not in MODELS:
+            raise ValueError(f"model.kind: expected one of {', '.join(MODELS)}, got {self.kind!r}")
+        self.build(1)
+
+    def build(self, features: int) -> Classifier:
+        """The module. Raises ValueError where a size is out of range."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
+        return MODELS[self.kind](features, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class SplitSection:
+    """The arguments of `windows.walk_forward`: sizes as text, such as "12 months", or as numbers where stamps are."""
+
+    train: int | float | str
+    test: int | float | str
+    validation: int | float | str
+    step: int | float | str | None = None
+    embargo: int | float | str = 0
+    expanding: bool = False
+    min_coverage: float = 0.5
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole file, checked."""
+
+    data: DataSection
+    split: SplitSection
+    model: ModelSection
+    training: Settings
+
+
+SECTIONS: Mapping[str, type] = {
+    "data": DataSection,
+    "split": SplitSection,
+    "model": ModelSection,
+    "training": Settings,
+}
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a TOML file.
+
+    Raises:
+        OSError: A file that cannot be opened.
+        ValueError: A file that is no TOML, a section or key that is unknown or missing, a value out of range.
+        TypeError: A value of another type. The text names file and key.
+    """
+    toml = need("tomllib" if sys.version_info >= (3, 11) else "tomli", "train")
+    with open(path, "rb") as file:
+        try:
+            document = toml.load(file)
+        except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a TOML file: {error}") from None
+    try:
+        for name in document:
+            if name not in SECTIONS:
+                raise ValueError(f"unknown section [{name}]{near(name, SECTIONS)}; known are {', '.join(SECTIONS)}")
+        return Config(**{name: _section(name, kind, document.get(name)) for name, kind in SECTIONS.items()})
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _section(name: str, kind: type[T], given: Any) -> T:
+    if given is not None and not isinstance(given, dict):
+        raise TypeError(f"{name}: expected a section, [{name}], got {type(given).__name__}")
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
+    values: dict[str, Any] = given or {}
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{name}.{key}: unknown key{near(key, known)}; known are {', '.join(known)}")
+        check(f"{name}.{key}", str(known[key].type), value)
+    missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
+    if missing:
+        raise ValueError(f"{name}.{missing[0]}: missing; [{name}] needs it")
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(name) else f"{name}.{text}") from None

@@ -1,0 +1,79 @@
+"""What a config names in a file: features, labels and stamps, a row a tick."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore import data as data_files
+from lstmcore import terminal
+from lstmcore.layers import Array
+from lstmcore.train.config import DataSection
+
+
+class Table(NamedTuple):
+    """A series with labels; row n of each belongs together."""
+
+    features: Array  # (rows, F)
+    targets: Array  # (rows,), 0 or 1, NaN without a label
+    stamps: Array  # (rows,), datetime64 or numbers
+
+
+def read_table(section: DataSection, folder: Path) -> Table:
+    """Read the file that a config names.
+
+    Args:
+        section: Of the config.
+        folder: That a relative path is in.
+
+    Raises:
+        OSError, ImportError: As `data.read`.
+        ValueError: As `data.read`; also stamps that are neither numbers nor dates.
+    """
+    path = str(folder / section.path)
+    if Path(path).suffix.lower() not in (".csv", ".parquet"):
+        raise ValueError(f"{path}: expected a file that ends in .csv or .parquet, which names its columns")
+    labels = section.target if section.price is None else section.price
+    columns = data_files.read(path, [*section.features, str(labels)]).values
+    features, last = columns[:, :-1], columns[:, -1]
+    targets = last if section.price is None else rises(last, section.horizon, section.threshold)
+    stamps = np.arange(len(features)) if section.timestamp is None else _stamps(path, section.timestamp)
+    return Table(features, targets, stamps)
+
+
+def rises(price: Array, horizon: int, threshold: float) -> Array:
+    """(rows,): 1 where the price `horizon` rows later is above price * (1 + threshold), else 0; NaN where unknown."""
+    found = np.full(len(price), np.nan)
+    now, later = price[: max(len(price) - horizon, 0)], price[horizon:]
+    found[: len(now)] = np.where(np.isnan(now) | np.isnan(later), np.nan, later > now * (1 + threshold))
+    return found
+
+
+def _stamps(path: str, column: str) -> Array:
+    """(rows,): a column of numbers as int64 or float64, one of dates as datetime64."""
+    if Path(path).suffix.lower() == ".parquet":
+        found: Array = _parquet_column(path, column).to_numpy()
+        return found
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    if column not in header:
+        raise ValueError(f"{path}: no column {column!r}; there are {', '.join(header)}")
+    cells = np.array([row[header.index(column)] for row in rows])
+    for kind in (np.int64, np.float64):
+        with contextlib.suppress(ValueError):
+            return cells.astype(kind)
+    try:  # ISO 8601; numpy takes no time zone, and UTC needs none
+        return np.char.rstrip(cells, "Z").astype("datetime64")
+    except ValueError as error:
+        raise ValueError(f"{path}: column {column!r}: neither numbers nor dates such as 2020-01-31: {error}") from None
+
+
+def _parquet_column(path: str, column: str) -> Any:
+    table = terminal.need("pyarrow.parquet", "data").read_table(path)
+    if column not in table.column_names:
+        raise ValueError(f"{path}: no column {column!r}; there are {', '.join(table.column_names)}")
+    return table.column(column)
