@@ -318,15 +318,17 @@ class Model:
 
         safetensors.save(self, path)
 
-    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+    def export_onnx(self, path: str | os.PathLike[str], *, lengths: bool = False) -> None:
         """Write an ONNX file in float32: input "window" (N, T, F), output "answer" (N, outputs).
 
+        With `lengths` also the input "lengths" (N,) int32, as in a call with `lengths=`.
+
         Raises:
-            UnsupportedError: The onnx package is not installed.
+            UnsupportedError: The onnx package is not installed; or a layer that does not keep to lengths.
         """
         from lstmcore.formats import onnx
 
-        onnx.write(self, path)
+        onnx.write(self, path, lengths=lengths)
 
     def _like(self, layers: Iterable[Layer]) -> Model:
         backend, kernel = self._requested

@@ -103,8 +103,8 @@ def count_of(threads: int | None) -> str:
     return "default threads" if threads is None else f"{threads} thread{'s' * (threads > 1)}"
 
 
-def onnxruntime_session(onnx: bytes, threads: int | None) -> Any:
-    """An InferenceSession on the CPU, every graph optimisation on."""
+def onnxruntime_session(onnx: bytes | str, threads: int | None) -> Any:
+    """An InferenceSession of a model or its file, on the CPU, every graph optimisation on."""
     runtime = need("onnxruntime", "peers")
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -126,12 +126,7 @@ class OnnxRuntime(Peer):
         inputs = self.session.get_inputs()
         if len(inputs) != 1:
             raise ValueError(f"ONNX: expected one input, got {[x.name for x in inputs]}")
-        self.input, self.dtype = (
-            inputs[0].name,
-            {"tensor(double)": np.float64}.get(inputs[0].type, np.float32),
-        )
-        #: T, where the file says it.
-        self.steps = next((n for n in inputs[0].shape[1:2] if isinstance(n, int)), None)
+        self.input, self.dtype = inputs[0].name, {"tensor(double)": np.float64}.get(inputs[0].type, np.float32)
 
     def __call__(self, window: Array) -> Any:
         x = window if window.dtype == self.dtype else window.astype(self.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lstmcore.layers import INPUT, KINDS, Concat, Flatten, Layer, Scaler, Shape
@@ -49,9 +50,9 @@ def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
     for layer in layers:
         if type(layer) not in KINDS.values():
             raise TypeError(f"{layer!r}: expected one of lstmcore's layers, {', '.join(KINDS)}")
-    names = [layer.name for layer in layers]
-    for name in names:
-        if names.count(name) > 1:
+    names = Counter(layer.name for layer in layers)
+    for name, times in names.items():
+        if times > 1:
             raise ValueError(f"two layers have the name {name!r}")
         if name == INPUT:
             raise ValueError(f"a layer has the name {name!r}, which is the model's own input's")

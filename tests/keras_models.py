@@ -220,10 +220,10 @@ def recurrent(draw: st.DrawFn, return_sequences: bool, masked: bool) -> Describe
         layer = ("RNN", {"cell": (f"{kind}Cell", cell), "return_sequences": return_sequences})
     else:
         layer = (kind, {**cell, "return_sequences": return_sequences})
-    if draw(st.booleans()) and not (masked and return_sequences):
+    if draw(st.booleans()):
         merge = draw(st.sampled_from(("concat", "sum", "ave", "mul")))
         return "Bidirectional", {"layer": layer, "merge_mode": merge}
-    if not masked and draw(st.integers(0, 3)) == 0:
+    if not (masked and return_sequences) and draw(st.integers(0, 3)) == 0:
         layer[1]["go_backwards"] = True
     return layer
 

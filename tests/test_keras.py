@@ -193,6 +193,34 @@ def test_several_windows_of_weights_names(tmp_path: Path) -> None:
     np.testing.assert_allclose(found(x), answers(model, x), atol=FLOAT32)
 
 
+def test_a_scaler_where_nothing_else_reads_the_input(tmp_path: Path) -> None:
+    """A Normalization at the front is a Scaler, which has to be alone there, also in a model inside."""
+
+    def side_by_side(x: Any) -> Any:
+        return K.Concatenate()([K.Normalization()(x), x])
+
+    def build(inside: bool) -> Any:
+        x, y = K.Input((5, 3)), K.Input((5, 3))
+        return keras.Model(x, K.LSTM(2)(keras.Model(y, side_by_side(y))(x) if inside else side_by_side(x)))
+
+    for inside in (False, True):
+        check(lambda inside=inside: build(inside), tmp_path, np.random.default_rng(20))
+
+
+@pytest.mark.parametrize("argument", ["scale", "offset"])
+def test_numbers_for_each_step_are_not_those_for_each_feature(argument: str, tmp_path: Path) -> None:
+    arguments = {"scale": 1.0, argument: [[1.0], [2.0], [3.0]]}
+    path = save(sequential((3, 3), [("Rescaling", arguments), ("LSTM", {"units": 2})]), tmp_path / "m.keras")
+    refused(path, f"argument {argument}: expected a finite number, or 3 of them, one for", lstmcore.ModelFormatError)
+    check(
+        lambda: sequential(
+            (3, 3), [("Rescaling", {"scale": 0.5, "offset": [[[1.0, 2.0, 3.0]]]}), ("LSTM", {"units": 2})]
+        ),
+        tmp_path,
+        np.random.default_rng(21),
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "cls", "wrong"), [("LSTM", L.LSTM, "fico"), ("LSTM", L.LSTM, "igfo"), ("GRU", L.GRU, "rzn")]
 )
@@ -226,19 +254,10 @@ CALLED = {
     "initial_state": (lambda x: K.LSTM(3)(x, initial_state=[x[:, 0, :], x[:, 1, :]]), "initial_state|GetItem"),
     "training": (lambda x: K.LSTM(3)(K.Dropout(0.5)(x, training=True)), "training = True"),
     "step": (lambda x: K.LSTM(3, return_sequences=True)(x)[:, 0], "supported is the last step"),
-    "operation": (lambda x: keras.ops.sin(K.LSTM(3)(x)), "Sin.*this operation is not read"),
+    "operation": (lambda x: keras.ops.sin(K.LSTM(3)(x)), "Sin.*this operation is not read; those that are: x \\+ y"),
     "scalar": (lambda x: K.LSTM(3)(x) * 2.0, "expected two tensors"),
     "shapes": (lambda x: K.LSTM(3)(K.Add()([K.LSTM(1, return_sequences=True)(x), x])), "inputs of shapes"),
     "no sequence": (lambda x: K.LSTM(3)(K.Reshape((3, 1))(K.LSTM(3)(x))), "'reshape.*Reshape.*not read"),
-    "masks": (
-        lambda x: K.LSTM(3)(K.Add()([K.LSTM(3, return_sequences=True)(K.Masking()(x)), x])),
-        "different Masking|OnesLike",
-    ),
-    "soft": (lambda x: K.LSTM(3)(K.Softmax()(K.Masking()(x))), "Softmax layer behind a Masking|Softmax"),
-    "both": (lambda x: K.Bidirectional(K.LSTM(3, return_sequences=True))(K.Masking()(x)), "behind a Masking"),
-    "twice": (lambda x: K.LSTM(3)(K.Masking()(K.Masking()(x))), "Masking behind another"),
-    "backwards": (lambda x: K.LSTM(3, go_backwards=True)(K.Masking()(x)), "go_backwards.*behind a Masking"),
-    "zeros": (lambda x: K.LSTM(3, zero_output_for_mask=True)(K.Masking()(x)), "zero_output_for_mask.*Masking"),
     "state": (lambda x: K.LSTM(3, return_state=True)(x)[1], "output 1 of layer|return_state is True"),
     "flatten": (lambda x: K.Flatten()(K.LSTM(2, return_sequences=True)(x)), "fixed length"),
     "nothing": (lambda x: K.GaussianNoise(0.1)(x), "expected a layer that does something"),
@@ -276,7 +295,8 @@ class Doubled(K.Layer):
     [
         (lambda: K.Lambda(lambda x: x, output_shape=(3,)), r"Lambda\).*code in a file is not run"),
         (lambda: Doubled(), r"Doubled"),
-        (lambda: K.Conv1D(2, 2), r"'conv1d.*Conv1D\): layers of this class are not read"),
+        (lambda: K.Conv1D(2, 2), r"'conv1d.*Conv1D\): layers of this class are not read: docs/formats.md lists those"),
+        (lambda: K.UnitNormalization(), r"docs/formats.md lists those that are; perhaps 'Normalization'"),
         (lambda: K.Permute((2, 1)), r"Permute\): layers of this class"),
         (lambda: K.RNN([K.LSTMCell(2), K.LSTMCell(2)], return_sequences=True), "StackedRNNCells"),
         (lambda: K.TimeDistributed(K.Reshape((3, 1))), "Reshape"),

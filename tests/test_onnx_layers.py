@@ -190,6 +190,8 @@ def test_lengths_and_states_as_inputs(tmp_path, kind, merge):
     expected = model(x.astype(np.float64), lengths=lengths)
     assert_close(answers(proto, window=x, lengths=lengths), expected)
     assert_close(read_back(tmp_path, proto)(x.astype(np.float64), lengths=lengths), expected)
+    model.export_onnx(tmp_path / "lengths.onnx", lengths=True)
+    assert onnx.load(tmp_path / "lengths.onnx") == proto
     states = {
         key: rng.normal(size=(layer.states, 3, 4)).astype("f4") for key in ("h0", "c0")[: 2 if kind is L.LSTM else 1]
     }

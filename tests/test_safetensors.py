@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,40 @@ def test_an_oversized_header_is_refused_before_it_is_read(path: Path) -> None:
         assert f"header of {length} bytes" in refused(path)
 
 
+def renamed(path: Path, key: str, twin: str) -> None:
+    """Give a key in the header the name of another one of the same length."""
+    data = path.read_bytes()
+    assert data.count(f'"{key}"'.encode()) == 1
+    path.write_bytes(data.replace(f'"{key}"'.encode(), f'"{twin}"'.encode()))
+
+
+def test_a_key_that_is_there_twice(path: Path) -> None:
+    """safetensors itself takes the last of two."""
+    with safetensors.safe_open(path, framework="numpy") as opened:
+        metadata = opened.metadata()
+    tensors = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file(tensors, path, {**metadata, "lstmcork": "{}"})
+    renamed(path, "lstmcork", "lstmcore")
+    with safetensors.safe_open(path, framework="numpy") as opened:
+        assert list(opened.metadata()) == ["lstmcore"]
+    assert "a key stands in an object twice" in refused(path)
+    text = metadata["lstmcore"].replace('"version": 2', '"version": 2, "version": 2')
+    safetensors.numpy.save_file(tensors, path, {"lstmcore": text})
+    assert "metadata 'lstmcore' is not JSON: 'a key stands in an object twice'" in refused(path)
+
+
+@pytest.mark.parametrize("piece", ["[]", "{}", '{"a":1}', '"a"'])
+def test_json_that_takes_much_more_than_its_text(piece: str, tmp_path: Path) -> None:
+    file = tmp_path / "many.safetensors"
+    safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, file, {"lstmcore": "[" + ",".join([piece] * 150_000) + "]"})
+    tracemalloc.start()
+    try:
+        assert "values and keys; at most" in refused(file)
+        assert tracemalloc.get_traced_memory()[1] < (4 << 20) + 10 * file.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
 def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
     """Store the file again with its architecture and tensors changed."""
     tensors = safetensors.numpy.load_file(path)
@@ -180,7 +215,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     assert "lstmcore did not write this file" in refused(foreign)
     safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "{"})
     assert "is not JSON" in refused(foreign)
-    safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "[" * 100000})
+    safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "[" * 30000})
     assert "is not JSON" in refused(foreign)
     checkpoint = tmp_path / "model.pt"
     checkpoint.write_bytes(b"PK\x03\x04")

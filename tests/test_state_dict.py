@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import subprocess
 import sys
@@ -104,13 +105,17 @@ class Random(nn.Module):
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), seed=st.integers(0, 2**31), as_arrays=st.booleans())
-def test_random_architectures_answer_the_same(data, seed, as_arrays):
+@given(data=st.data(), seed=st.integers(0, 2**31), source=st.sampled_from(["tensors", "arrays", "file"]))
+def test_random_architectures_answer_the_same(data, seed, source, tmp_path_factory):
     module = trained(Random(data.draw), seed)
     state = module.state_dict()
-    if as_arrays:
-        state = {key: value.numpy() for key, value in state.items()}
-    double, wide = copy.deepcopy(module).double(), model(state, module.layers).astype(np.float64)
+    if source == "file":
+        file = tmp_path_factory.mktemp("models") / "m.pt"
+        torch.save(state, file)
+        found = lstmcore.load(file, layers=module.layers, backend="numpy")
+    else:
+        found = model({k: v.numpy() for k, v in state.items()} if source == "arrays" else state, module.layers)
+    double, wide = copy.deepcopy(module).double(), found.astype(np.float64)
     for steps in (1, 6):  # in float64, because a norm over two features makes anything of float32's rounding
         x = windows(3, steps, module.features, seed=steps, dtype=np.float64)
         np.testing.assert_allclose(wide(x), answers(double, x), rtol=0, atol=1e-9)
@@ -284,7 +289,18 @@ BAD_LAYERS = {
     "a setting": (
         [("lstm", "LSTM", {"hidden": 3})],
         ValueError,
-        r"layers\[0\] .*: unknown setting 'hidden'; known",
+        r"layers\[0\] .*: unknown setting 'hidden'; perhaps 'hidden_size'; known",
+    ),
+    "a setting misspelt": (
+        [("lstm", "LSTM", {"num_layer": 3})],
+        ValueError,
+        r"unknown setting 'num_layer'; perhaps 'num_layers'; known",
+    ),
+    "a kind misspelt": ([("lstm", "Lstm")], ValueError, r"unknown kind 'Lstm'; perhaps 'LSTM'.*; known are LSTM"),
+    "a name misspelt": (
+        [("lsmt", "LSTM"), *QUANT[1:]],
+        lstmcore.ModelFormatError,
+        r"lsmt.weight_ih_l0: missing; 'lsmt' as LSTM needs it; perhaps 'lstm'$",
     ),
     "an argument of another kind": (
         [("lstm", "LSTM", {"nonlinearity": "relu"})],
@@ -320,7 +336,7 @@ BAD_LAYERS = {
     "a norm of another name": (
         [("lstm", "LSTM"), ("norm", "LayerNorm"), *QUANT[1:]],
         lstmcore.ModelFormatError,
-        "norm.weight: missing; 'norm' as LayerNorm needs it",
+        "norm.weight: missing; 'norm' as LayerNorm needs it$",
     ),
     "no layers": ([], lstmcore.ModelFormatError, "no layer uses this key"),
     "another kind": (
@@ -378,6 +394,31 @@ def test_what_the_error_proposes_can_be_used(tmp_path):
         read_file(tmp_path / "m.pt")
     proposed = str(raised.value).partition("layers=[")[2].partition("]")[0]
     layers = [tuple(part.strip('"()') for part in entry.split('", "')) for entry in proposed.split("), ")]
+    assert_same(module, lstmcore.Model(read_file(tmp_path / "m.pt", layers), backend="numpy"), 3)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_what_the_error_proposes_for_both_directions_can_be_used(steps, tmp_path):
+    """Of the last recurrent layer it has to be said what is taken from it; the first gives all steps to the second."""
+
+    def forward(m, x):
+        out, (h, _) = m.b(m.a(x)[0])
+        return m.fc(out[:, -1] if steps else torch.cat([h[-2], h[-1]], 1))
+
+    rnns = {
+        "a": nn.GRU(3, 4, batch_first=True, bidirectional=True),
+        "b": nn.LSTM(8, 4, batch_first=True, bidirectional=True),
+    }
+    module = trained(Only(forward, **rnns, fc=nn.Linear(8, 2)))
+    torch.save(module.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(
+        lstmcore.ModelFormatError, match=r"\(or for out\[:, -1\] .* True and a \"Last\" behind"
+    ) as raised:
+        read_file(tmp_path / "m.pt")
+    layers = ast.literal_eval(str(raised.value).partition("layers=[")[2].partition("]")[0])
+    assert [entry[1:] for entry in layers] == [("GRU",), ("LSTM", {"return_sequences": False}), ("Linear",)]
+    if steps:
+        layers = [layers[0], ("b", "LSTM", {"return_sequences": True}), "Last", layers[2]]
     assert_same(module, lstmcore.Model(read_file(tmp_path / "m.pt", layers), backend="numpy"), 3)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import traceback
 import warnings
 from pathlib import Path
 
@@ -123,6 +126,36 @@ def _pickled(path: Path):
     return ".* it holds a pickled torch.nn.modules.container.Sequential; save module.state_dict"
 
 
+class Evil:
+    """Pickled as a call of what is no torch."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def _shell(path: Path):
+    torch.save({"w": Evil(os.system, f"touch {path}.run")}, path)
+    return r".* it holds a pickled posix.system; save module.state_dict\(\), .* where the file was made"
+
+
+def _builtin(path: Path):
+    torch.save({"w": Evil(eval, "1")}, path)
+    return r".* it holds a pickled eval; save"
+
+
+def _old_shell(path: Path):
+    torch.save({"w": Evil(os.system, f"touch {path}.run")}, path, _use_new_zipfile_serialization=False)
+    return ".* it holds a pickled posix.system; save"
+
+
+def _other_protocol(path: Path):
+    torch.save(trained(ExitModel()).state_dict(), path, pickle_protocol=4)
+    return ".* it holds more than tensors, numbers and names; save"
+
+
 def _truncated(path: Path):
     torch.save(trained(ExitModel()).state_dict(), path)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -151,12 +184,20 @@ def _script(path: Path):
     return "expected a state_dict that torch.save wrote: .*TorchScript"
 
 
-@pytest.mark.parametrize("write", [_pickled, _truncated, _text, _empty, _tensor, _script])
+@pytest.mark.parametrize(
+    "write",
+    [_pickled, _shell, _builtin, _old_shell, _other_protocol, _truncated, _text, _empty, _tensor, _script],
+)
 def test_files_that_are_no_checkpoints(write, tmp_path):
     text = write(tmp_path / "c.pt")
     with pytest.raises(lstmcore.ModelFormatError, match=r"c\.pt: " + text) as raised:
         read(trained(ExitModel()), checkpoint=tmp_path / "c.pt")
     assert "\n" not in str(raised.value)
+    shown = "".join(traceback.format_exception(raised.value))  # with all that led to it
+    assert not re.search("trust|set to `False`|allowlist|safe_globals", shown), (
+        "torch's advice to run what a file holds"
+    )
+    assert not (tmp_path / "c.pt.run").exists()
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickletools
 import struct
 import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -146,8 +147,8 @@ LONG = "x" * 1025
         ({"w": tensor((), (), 6)}, "got one at 6"),
         ({"w": tensor((2**30, 2**30), (0, 0))}, "w: expected a shape of at most 281474976710656 elements"),
         ({"w": tensor((0, 2**63), (1, 1))}, "w: expected a shape of at most 281474976710656 elements"),
-        ({"w": tensor((2**27,), (0,))}, "share or repeat 24 bytes: at most 67108888, got 536870912"),
-        ({str(n): tensor((2**23,), (0,)) for n in range(3)}, "at most 67108888, got 100663296"),
+        ({"w": tensor((2**27,), (0,))}, "share or repeat 24 bytes: at most 4194496, got 536870912"),
+        ({str(n): tensor((2**23,), (0,)) for n in range(3)}, "at most 4194496, got 100663296"),
         ({"a": tensor((2**24,), (0,)), "b": tensor(stored=storage("1", 2**40))}, "b: .* in record 'data/1', got none"),
         ({"w": tensor((2, 3), (3, -1), 5)}, "as torch.save writes it"),
         ({"w": tensor((2, -3), (3, 1))}, "as torch.save writes it"),
@@ -183,12 +184,12 @@ def test_contents_that_are_no_state_dict(content: Any, text: str, path: Path) ->
 
 
 def test_containers_nested_too_deeply_to_be_looked_at(path: Path) -> None:
-    deep = b"\x80\x02}X\1\0\0\0w" + b")" + b"\x85" * 200_000 + b"s."
+    deep = b"\x80\x02}X\1\0\0\0w" + b")" + b"\x85" * 60_000 + b"s."
     write(path, records(deep))
     refused(path, "w: expected a tensor, got tuple")
-    write(path, records(b"\x80\x02}X\1\0\0\0w" + b"](" * 100_000 + b"e" * 100_000 + b"s."))
+    write(path, records(b"\x80\x02}X\1\0\0\0w" + b"](" * 30_000 + b"e" * 30_000 + b"s."))
     refused(path, "w: expected a tensor, got list")
-    write(path, records(b"\x80\x02" + b"(" * 300_000 + b"."))
+    write(path, records(b"\x80\x02" + b"(" * 60_000 + b"."))
     refused(path, "expected one value")
 
 
@@ -213,6 +214,20 @@ def test_too_many_tensors(path: Path) -> None:
 def test_integers_are_too_short_to_collide(path: Path) -> None:
     """Python's hash of an integer is its remainder by 2**61 - 1."""
     assert 16 * sys.hash_info.modulus > torch_pickle.MAX_INTEGER
+
+
+@pytest.mark.parametrize("piece", ["}", "]", "(", "N\x85", "N\x85q\0", "memo"])
+def test_a_pickle_that_makes_much_of_little(piece: str, path: Path) -> None:
+    many = piece.encode("latin-1") * 300_000
+    if piece == "memo":
+        many = b"N" + b"".join(b"r" + struct.pack("<I", 7 * n) for n in range(150_000))
+    write(path, records(b"\x80\x02" + many))
+    tracemalloc.start()
+    try:
+        refused(path, "it makes too much of too few bytes; save module.state_dict")
+        assert tracemalloc.get_traced_memory()[1] < (4 << 20) + 10 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_pickle_of_too_many_instructions_or_bytes(path: Path) -> None:

@@ -1,7 +1,8 @@
 """Show the largest difference between a model's answers and another's, on random windows and on given ones.
 
 OTHER is one of
-  a model file              .safetensors, .keras or .h5, or .onnx (run by ONNX Runtime)
+  a model file              .safetensors, .keras or .h5, .pt or .pth with --against-layers, or .onnx (run by
+                            ONNX Runtime; a batch of a fixed size is filled with the same window)
   a backend of this model   numpy, numba, c, or c:KERNEL such as c:avx2
   a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module, or
                             a class or function without arguments that makes one. It is put in eval mode.
@@ -34,14 +35,20 @@ from lstmcore.layers import Array, Scaler
 
 SCALES = (0.1, 1.0, 10.0)
 COUNT = 32  # random windows of each scale
+STATE_DICTS = (".pt", ".pth")  # have no architecture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
     commands.add_model(parser)
     parser.add_argument("--against", required=True, metavar="OTHER", help="see above")
+    parser.add_argument(
+        "--against-layers",
+        metavar="FILE",
+        help="JSON: the layers of a state_dict that is OTHER, as --layers has MODEL's",
+    )
     parser.add_argument("--checkpoint", metavar="FILE", help="a state_dict to load into the torch module")
-    parser.add_argument("--time-first", action="store_true", help="the torch module takes (T, N, F)")
+    parser.add_argument("--time-first", action="store_true", help="the torch module or ONNX file takes (T, N, F)")
     parser.add_argument(
         "--inputs", metavar="X", help="a .npy, .csv or .parquet of windows (T, F) or (N, T, F) to compare on as well"
     )
@@ -135,22 +142,56 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable
     suffix = Path(spec).suffix.lower()
     if options.checkpoint and (":" not in spec or backend in NAMES):
         raise ValueError(f"checkpoint: only for a torch module such as file.py:Class, and --against is {spec!r}")
+    if options.against_layers and suffix not in STATE_DICTS:
+        raise ValueError(f"against-layers: only for a state_dict (.pt, .pth), and --against is {spec!r}")
+    if options.time_first and (backend in NAMES or (suffix in READERS and suffix != ".onnx")):
+        raise ValueError(f"time-first: only for a torch module or an ONNX file, and --against is {spec!r}")
     if backend in NAMES:
         return model.with_backend(backend, kernel or None), f"the backend {spec}", None
-    if suffix in READERS and suffix not in (".onnx", ".pt", ".pth"):
-        loaded = lstmcore.load(spec, backend=options.backend, kernel=options.kernel)
-        return loaded, spec, loaded.steps
     if suffix == ".onnx":
-        from lstmcore.peers import OnnxRuntime
-
-        runtime = OnnxRuntime(Path(spec).read_bytes(), threads=1)
-        return runtime, f"{spec} by ONNX Runtime", runtime.steps
+        answer, steps = _onnx_file(spec, options.time_first)
+        return answer, f"{spec} by ONNX Runtime", steps
+    if suffix in READERS and (suffix not in STATE_DICTS or ":" not in spec):
+        named = argparse.Namespace(model=spec, layers=options.against_layers)
+        loaded = commands.load(named, backend=options.backend, kernel=options.kernel)
+        return loaded, spec, loaded.steps
     if ":" in spec:
         return _torch_module(spec, options.checkpoint, options.time_first), f"the torch module {spec}", None
     raise ValueError(
         f"against: expected a model file, a backend ({', '.join(NAMES)}) or a torch module such as file.py:Class "
         f"(its state_dict as --checkpoint), got {spec!r}"
     )
+
+
+def _onnx_file(path: str, time_first: bool) -> tuple[Callable[[Array], Any], int | None]:
+    """ONNX Runtime's answer to a window, and the one window length it takes (None: any)."""
+    from lstmcore.peers import onnxruntime_session
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+
+    def run(function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except Exception as error:  # ONNX Runtime's own have no class in common
+            raise ValueError(f"{path}: ONNX Runtime: {terminal.clean(str(error)):.500}") from error
+
+    session = run(lambda: onnxruntime_session(path, 1))
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 3:
+        shapes = {x.name: x.shape for x in inputs}
+        raise ValueError(f"{path}: expected one input of windows, three axes, got {terminal.clean(str(shapes)):.500}")
+    batch, steps = (
+        n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape[:2][:: -1 if time_first else 1]
+    )
+    dtype = np.float64 if inputs[0].type == "tensor(double)" else np.float32
+
+    def answer(window: Array) -> Any:
+        x = np.repeat(np.expand_dims(window.astype(dtype), int(time_first)), batch or 1, int(time_first))
+        out = run(lambda: session.run(None, {inputs[0].name: x})[0])
+        return (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out)[0]
+
+    return answer, steps
 
 
 def _torch_module(spec: str, checkpoint: str | None, time_first: bool) -> Callable[[Array], Any]:

@@ -25,6 +25,7 @@ import numpy as np
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.hdf5_text import texts_of
+from lstmcore.formats.limits import allowed
 from lstmcore.layers import Array
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 MAX_OBJECTS = 1 << 16  # groups and datasets; a model of a thousand layers with its optimizer has some ten thousand
 MAX_DEPTH = 32  # groups in groups
 MAX_CHUNKS = 1 << 16
-MAX_RATIO = 100  # bytes unpacked for each byte of the file; trained weights hardly shrink
 
 DEFLATE, SHUFFLE = 1, 2  # the library's numbers of its filters
 
@@ -44,6 +44,7 @@ class Hdf5:
     Args:
         source: The file's path, or all its bytes.
         what: The beginning of every error.
+        most: How many bytes all arrays together may take that are read from it; None: `allowed` of its size.
 
     Raises:
         UnsupportedError: h5py is not installed.
@@ -51,7 +52,7 @@ class Hdf5:
         OSError: A path that cannot be read.
     """
 
-    def __init__(self, source: str | bytes, what: str) -> None:
+    def __init__(self, source: str | bytes, what: str, most: int | None = None) -> None:
         try:
             import h5py
         except ImportError:
@@ -62,6 +63,7 @@ class Hdf5:
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
         self._size = len(source) if isinstance(source, bytes) else _readable_size(source)
+        self._left = allowed(self._size) if most is None else most
         with self._guard("not an HDF5 file, or a damaged one"):
             self._file = self._open(source)
         try:
@@ -178,16 +180,18 @@ class Hdf5:
             raise self._refused(f"{what}: expected {dtype.name}, got another type ({_type_name(found)})")
         size = math.prod(shape) * dtype.itemsize
         if layout == h5d.CHUNKED:
-            if size > self._size * MAX_RATIO or found.id.get_num_chunks() > MAX_CHUNKS:
+            if size > self._left or found.id.get_num_chunks() > MAX_CHUNKS:
                 raise self._too_large(what, shape, dtype)
+            self._left -= size
             return self._read_chunks(found, what, dtype.newbyteorder("<" if stored == kinds[0] else ">"))
         offset = found.id.get_offset()  # None: in the dataset's header
         if (
-            size > self._size
+            size > min(self._size, self._left)
             or found.id.get_storage_size() != size
             or (offset is not None and offset + size > self._size)
         ):
             raise self._too_large(what, shape, dtype)
+        self._left -= size
         return np.asarray(found[()], dtype)
 
     def _read_chunks(self, found: h5py.Dataset, what: str, dtype: np.dtype[Any]) -> Array:
@@ -196,7 +200,7 @@ class Hdf5:
         if filters not in ([], [DEFLATE], [SHUFFLE], [SHUFFLE, DEFLATE]):
             raise self._refused(f"{what}: expected no filters, or gzip and shuffle, got those of the numbers {filters}")
         size = math.prod(chunk) * dtype.itemsize
-        if size > self._size * MAX_RATIO:
+        if size > self._left:
             raise self._refused(f"{what}: chunks {chunk} of {size} bytes are more than the file can hold")
         starts = itertools.product(*(range(0, n, step) for n, step in zip(found.shape, chunk, strict=True)))
         result = np.empty(found.shape, dtype.newbyteorder("="))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
@@ -17,6 +17,12 @@ from lstmcore.stack import unused_name
 Mask = frozenset[tuple[str, float]]
 
 
+def joined(masks: Iterable[Mask | None]) -> Mask | None:
+    """The mask of several values made one: a tick counts that does in any of them; all do where one has no mask."""
+    found = list(masks)
+    return None if None in found else frozenset().union(*(mask or () for mask in found))
+
+
 class Tensor(NamedTuple):
     """What comes out of a layer.
 
@@ -25,12 +31,18 @@ class Tensor(NamedTuple):
         shape: ("T", features) or (features,).
         mask: What Keras hands on with it.
         steps: The length that Keras's windows have, or None: any.
+        skips: The mask that goes with it here, where masks end less often than in Keras.
     """
 
     name: str
     shape: Shape
     mask: Mask | None = None
     steps: int | None = None
+    skips: Mask | None = None
+
+    def without_steps(self) -> Tensor:
+        """A vector: what no mask goes with."""
+        return self._replace(mask=None, skips=None, steps=None)
 
     @property
     def features(self) -> int:
@@ -84,7 +96,7 @@ class Builder:
         suffix: str = "",
         **settings: Any,
     ) -> Tensor:
-        """One more layer, named like Keras's with `suffix` behind; what comes out of it has the first tensor's mask."""
+        """One more layer, named like Keras's with `suffix` behind; what comes out of it has the tensors' masks."""
         tensors = [read] if isinstance(read, Tensor) else list(read)
         if len(self.layers) == MAX_LAYERS:
             raise ModelFormatError(f"{self.file}: more than {MAX_LAYERS} layers")
@@ -98,7 +110,8 @@ class Builder:
         except ValueError as error:
             raise ModelFormatError(f"{spec.what}: {error}") from None
         self.layers.append(layer)
-        return tensors[0]._replace(name=name, shape=shape)
+        mask, skips = (joined(masks) for masks in zip(*((t.mask, t.skips) for t in tensors), strict=True))
+        return tensors[0]._replace(name=name, shape=shape, mask=mask, skips=skips)
 
     def activate(self, spec: Spec, read: Tensor, functions: Sequence[str], *, own: bool = False) -> Tensor:
         """Functions behind the layer, one after the other; `own`: they are the layer itself, and have its name."""

@@ -7,7 +7,6 @@ the architecture in an attribute. Both are read as if an enemy had written them.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import zipfile
@@ -17,15 +16,16 @@ from typing import Any, NamedTuple
 
 from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
 from lstmcore.formats.hdf5 import Hdf5
+from lstmcore.formats.json_text import parse
 from lstmcore.formats.keras_spec import Spec
 from lstmcore.formats.keras_weights import OldWeights, Weights
+from lstmcore.formats.limits import allowed
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 MAX_CONFIG = 4 << 20  # bytes; the architecture of a thousand layers needs under three MiB
 MAX_METADATA = 1 << 16
 MAX_WEIGHTS = 4 << 30
-MAX_RATIO = 100  # bytes unpacked for each one packed; weights hardly shrink
 MAX_MEMBERS = 1 << 10
 
 
@@ -40,19 +40,20 @@ class Opened(NamedTuple):
 def open_zip(file: str) -> Iterator[Opened]:
     """A .keras file. Raises FileNotFoundError and ModelFormatError."""
     with open(file, "rb") as stream:
+        most = allowed(os.fstat(stream.fileno()).st_size)
         try:
             with zipfile.ZipFile(stream) as archive:
                 members = _members(archive, file)
-                config = _read(archive, members, CONFIG, MAX_CONFIG, file)
-                metadata = _read(archive, members, METADATA, MAX_METADATA, file)
-                weights = _read(archive, members, WEIGHTS, MAX_WEIGHTS, file)
+                config = _read(archive, members, CONFIG, min(most, MAX_CONFIG), file)
+                metadata = _read(archive, members, METADATA, min(most, MAX_METADATA), file)
+                weights = _read(archive, members, WEIGHTS, min(most, MAX_WEIGHTS), file)
         except LstmcoreError:
             raise
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise ModelFormatError(f"{file}: not a .keras file, or a damaged one: {_line(error)}") from None
-    version = _parsed(metadata, f"{file}: {METADATA}").get("keras_version")
-    model = Spec(_parsed(config, f"{file}: {CONFIG}"), file, _major(version, file))
-    with Hdf5(weights, f"{file}: {WEIGHTS}") as opened:
+    version = parse(metadata, f"{file}: {METADATA}", most).get("keras_version")
+    model = Spec(parse(config, f"{file}: {CONFIG}", most), file, _major(version, file))
+    with Hdf5(weights, f"{file}: {WEIGHTS}", most) as opened:
         yield Opened(model, Weights(opened, f"{file}: {WEIGHTS}"))
 
 
@@ -69,7 +70,8 @@ def open_h5(file: str) -> Iterator[Opened]:
         version = next(iter(opened.texts("", "keras_version") or []), None)
         if len(config) != 1 or len(config[0]) > MAX_CONFIG:
             raise ModelFormatError(f"{file}: attribute 'model_config': expected one text of at most {MAX_CONFIG} bytes")
-        model = Spec(_parsed(config[0].encode(), f"{file}: attribute 'model_config'"), file, _major(version, file))
+        parsed = parse(config[0].encode(), f"{file}: attribute 'model_config'", allowed(os.path.getsize(file)))
+        model = Spec(parsed, file, _major(version, file))
         yield Opened(model, OldWeights(opened, file))
 
 
@@ -94,34 +96,14 @@ def _read(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: s
     entry, size = members[name], os.fstat(archive.fp.fileno()).st_size  # type: ignore[union-attr]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
         raise ModelFormatError(f"{what}: expected it stored or deflated, and not encrypted")
-    ratio = 1 if entry.compress_type == zipfile.ZIP_STORED else MAX_RATIO
-    if entry.file_size > limit or entry.compress_size > size or entry.file_size > entry.compress_size * ratio:
+    stored = entry.compress_type == zipfile.ZIP_STORED
+    if entry.file_size > limit or entry.compress_size > size or (stored and entry.file_size != entry.compress_size):
         raise ModelFormatError(f"{what}: {entry.file_size} bytes in {entry.compress_size}; at most {limit} are taken")
     with archive.open(entry) as stream:
         data = stream.read(entry.file_size + 1)
     if len(data) != entry.file_size:
         raise ModelFormatError(f"{what}: expected {entry.file_size} bytes, got {len(data)}")
     return data
-
-
-def _parsed(data: bytes, what: str) -> dict[str, Any]:
-    """JSON that holds an object, each key once and no number that is none."""
-
-    def refuse(text: str) -> Any:
-        raise ValueError(f"a number is {text}")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key stands in an object twice")
-        return dict(pairs)
-
-    try:
-        found = json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{what} is not JSON: {_line(error)}") from None
-    if not isinstance(found, dict):
-        raise ModelFormatError(f"{what}: expected an object, got {found!r:.100}")
-    return found
 
 
 def _major(version: Any, file: str) -> int:

@@ -10,7 +10,7 @@ from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.keras_build import Builder, Tensor
 from lstmcore.formats.keras_layers import LAYERS
 from lstmcore.formats.keras_nodes import Call, calls_of, reference, references
-from lstmcore.formats.keras_operations import MASKS, OPERATIONS, is_mask
+from lstmcore.formats.keras_operations import MASKS, OPERATIONS, READ, is_mask
 from lstmcore.formats.keras_spec import Spec
 from lstmcore.formats.keras_weights import Place
 from lstmcore.layer import INPUT, MAX_LAYERS, MAX_SIZE
@@ -112,9 +112,10 @@ class _Model:
         ]
         if len(pending) > MAX_LAYERS * 4:
             raise ModelFormatError(f"{self.spec.what}: more than {MAX_LAYERS * 4} calls of layers")
-        if read is None:
-            reads = sum(inputs[0] in call.reads and spec.kind not in MASKS for spec, _, call in pending)
-            self.build.input_is_read_once = reads == 1
+        if source.name == INPUT:
+            masks = [spec.is_operation and spec.kind in MASKS for spec, _, _ in pending]
+            reads = sum(inputs[0] in call.reads and not mask for (_, _, call), mask in zip(pending, masks, strict=True))
+            self.build.input_is_read_once &= reads == 1
         while pending:
             ready = next((item for item in pending if all(ref in values for ref in item[2].reads)), None)
             if ready is None:
@@ -131,7 +132,7 @@ class _Model:
         tensors = [values[ref] for ref in call.inputs]
         if spec.is_operation or spec.kind == "SlicingOpLambda":
             if spec.kind not in OPERATIONS:
-                raise UnsupportedError(f"{spec.what}: this operation is not read; those that are: {sorted(OPERATIONS)}")
+                raise UnsupportedError(f"{spec.what}: this operation is not read; {READ}")
             return OPERATIONS[spec.kind](self.build, spec, tensors, call)
         if any(map(is_mask, tensors)):
             raise UnsupportedError(f"{spec.what}: reads a mask as its input")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -78,14 +79,14 @@ def _affine(build: Builder, spec: Spec, read: Tensor, **weights: Array) -> Tenso
 
 
 def _numbers(build: Builder, spec: Spec, key: str, size: int) -> Array:
-    """An argument that is a number, or one for each feature; in float64."""
+    """An argument that is a number, or one for each feature, in the last axis; in float64."""
     try:
-        values = np.array(spec[key], np.float64).reshape(-1)
+        values = np.array(spec[key], np.float64)
     except (ValueError, TypeError, OverflowError):
-        values = np.array([np.nan])
-    if len(values) not in (1, size) or not np.all(np.isfinite(values)):
-        raise spec.wrong(key, f"a finite number, or {size} of them", spec[key])
-    return np.broadcast_to(values, size)
+        values = np.array(np.nan)
+    if values.size != math.prod(values.shape[-1:]) or values.size not in (1, size) or not np.all(np.isfinite(values)):
+        raise spec.wrong(key, f"a finite number, or {size} of them, one for each feature", spec[key])
+    return np.broadcast_to(values.reshape(-1), size)
 
 
 def _normalization(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Tensor:
@@ -133,10 +134,8 @@ def _function(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -
 def _masking(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Tensor:
     read, value = build.one(spec, tensors), spec.number("mask_value")
     build.need_sequence(spec, read)
-    if read.mask is not None:
-        raise UnsupportedError(f"{spec.what}: a Masking behind another one is not supported")
-    made = build.add(layers.Masking, spec, read, mask_value=value)
-    return made._replace(mask=frozenset({(read.name, value)}))
+    mask = frozenset({(read.name, value)})  # in place of one before it
+    return build.add(layers.Masking, spec, read, mask_value=value)._replace(mask=mask, skips=mask)
 
 
 def _flatten(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Tensor:
@@ -145,7 +144,7 @@ def _flatten(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) ->
         return read
     if read.steps is None:
         raise UnsupportedError(f"{spec.what}: needs windows of a fixed length, and the model takes any (None)")
-    return build.add(layers.Flatten, spec, read, steps=read.steps)._replace(mask=None, steps=None)
+    return build.add(layers.Flatten, spec, read, steps=read.steps).without_steps()
 
 
 def merge(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Tensor:
@@ -158,10 +157,15 @@ def merge(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Te
         same = tensor.shape[:-1] == first.shape[:-1] if spec.kind == "Concatenate" else tensor.shape == first.shape
         if not same:
             raise UnsupportedError(f"{spec.what}: inputs of shapes {show(first.shape)} and {show(tensor.shape)}")
-        if tensor.mask != first.mask:
-            raise UnsupportedError(
-                f"{spec.what}: its inputs stand behind different Masking layers, or some behind none"
-            )
+    if spec.version < 3 and any(tensor.mask != first.mask for tensor in tensors):
+        raise UnsupportedError(
+            f"{spec.what}: its inputs stand behind different Masking layers, or some behind none; of them Keras 2 and 3"
+            f" make different masks"
+        )
+    if spec.kind == "Multiply" and spec.version >= 3 and any(tensor.mask for tensor in tensors):
+        raise UnsupportedError(
+            f"{spec.what}: behind a Masking it is not supported: at ticks that are skipped, versions of Keras 3 differ"
+        )
     if spec.kind == "Concatenate":
         _need_last_axis(spec, first)
     return build.add(kinds[spec.kind], spec, tensors)

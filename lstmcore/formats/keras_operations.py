@@ -8,7 +8,7 @@ from typing import Any
 
 from lstmcore import layers
 from lstmcore.errors import UnsupportedError
-from lstmcore.formats.keras_build import Builder, Tensor
+from lstmcore.formats.keras_build import Builder, Tensor, joined
 from lstmcore.formats.keras_nodes import Call
 from lstmcore.formats.keras_spec import Spec
 from lstmcore.layers import show
@@ -28,7 +28,7 @@ def _elementwise(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) 
         raise UnsupportedError(f"{spec.what}: expected two tensors, got {len(tensors)} and {call.arguments!r:.100}")
     if tensors[0].shape != tensors[1].shape:
         raise UnsupportedError(f"{spec.what}: inputs of shapes {show(tensors[0].shape)} and {show(tensors[1].shape)}")
-    return build.add(cls, spec, tensors)._replace(mask=None)
+    return build.add(cls, spec, tensors)._replace(mask=None)  # an operation, unlike a layer, ends a mask in Keras
 
 
 def _last(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tensor:
@@ -39,7 +39,7 @@ def _last(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tens
     whole = [_is_whole(part) for part in parts]
     if is_mask(read) or len(read.shape) != 2 or whole not in ([True, False], [True, False, True]) or parts[1] != -1:
         raise UnsupportedError(f"{spec.what}: reads {key!r:.200}; supported is the last step of a sequence, x[:, -1]")
-    return build.add(layers.Last, spec, read)._replace(mask=None, steps=None)
+    return build.add(layers.Last, spec, read).without_steps()
 
 
 def _is_whole(part: Any) -> bool:
@@ -62,12 +62,17 @@ def _combined(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> 
     """What leaves of masks those ticks that are in any of them."""
     if not tensors or not all(map(is_mask, tensors)) or spec.get("axis", -1) != -1 or spec.get("keepdims", False):
         raise UnsupportedError(f"{spec.what}: supported of masks only, as Keras makes them behind a Masking layer")
-    return Tensor(MASK, (), frozenset().union(*(tensor.mask or () for tensor in tensors)))
+    return Tensor(MASK, (), joined(tensor.mask for tensor in tensors))
 
 
 def _nothing(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tensor:
     """Zeros, which add nothing to a mask."""
     return Tensor(MASK, (), frozenset())
+
+
+def _all(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tensor:
+    """Ones: every tick counts, as where there is no mask."""
+    return Tensor(MASK, (), None)
 
 
 #: What Keras computes masks with.
@@ -76,9 +81,11 @@ MASKS: Mapping[str, Callable[[Builder, Spec, list[Tensor], Call], Tensor]] = Map
         "NotEqual": _not_equal,
         **dict.fromkeys(("Any", "LogicalOr", "Concatenate", "ExpandDims"), _combined),
         "ZerosLike": _nothing,
+        "OnesLike": _all,
     }
 )
 
+READ = "those that are: x + y, x * y, x[:, -1], and what a Masking layer makes masks with"
 OPERATIONS = MappingProxyType(
     {**MASKS, "Add": _elementwise, "Multiply": _elementwise, "GetItem": _last, "SlicingOpLambda": _last}
 )

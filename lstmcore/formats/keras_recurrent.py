@@ -41,12 +41,22 @@ def recurrent(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -
     read = build.one(spec, tensors)
     cell = _cell(build, spec, read)
     backwards = spec.flag("go_backwards")
-    _check_mask(spec, read, backwards)
+    _check_mask(spec, read)
+    if read.mask is not None and backwards and cell.settings["return_sequences"]:
+        raise UnsupportedError(
+            f"{spec.what}: argument go_backwards is True behind a Masking, with return_sequences, which is not "
+            f"supported: Keras turns the sequence round and not its mask"
+        )
+    if read.mask is not None and spec.flag("zero_output_for_mask", False):
+        raise UnsupportedError(
+            f"{spec.what}: argument zero_output_for_mask is True behind a Masking; only False is supported: at a tick "
+            f"that is skipped the output is the one before it"
+        )
     weights = _weights(build, spec, cell, read.features, place)
     if backwards:  # Keras leaves the outputs in the order in which they were computed, the newest first
         read = build.add(Reverse, spec, read, suffix="_reverse")
     made = build.add(cell.cls, spec, read, weights, **cell.settings)
-    return made if cell.settings["return_sequences"] else made._replace(mask=None, steps=None)
+    return made if cell.settings["return_sequences"] else made.without_steps()
 
 
 def bidirectional(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Tensor:
@@ -67,11 +77,7 @@ def bidirectional(build: Builder, spec: Spec, tensors: list[Tensor], place: Plac
         )
     if forward.flag("go_backwards") or (backward is not forward and not backward.flag("go_backwards")):
         raise UnsupportedError(f"{spec.what}: expected go_backwards in the backward layer, and only there")
-    if read.mask is not None and cell.settings["return_sequences"]:
-        raise UnsupportedError(
-            f"{spec.what}: behind a Masking, Keras answers with zeros at the ticks that are skipped "
-            f"(zero_output_for_mask), which is not supported"
-        )
+    _check_mask(spec, read)
     base = forward.name.removeprefix("forward_")
     names = {f"backward_{base}", f"backward_{backward.name.removeprefix('backward_')}", backward.name}
     weights = _weights(build, forward, cell, read.features, place.attribute("forward_layer", f"forward_{base}"))
@@ -79,18 +85,14 @@ def bidirectional(build: Builder, spec: Spec, tensors: list[Tensor], place: Plac
     weights |= {f"{key}_reverse": w for key, w in reverse.items()}
     merge = MERGES[spec["merge_mode"]]
     made = build.add(cell.cls, spec, read, weights, bidirectional=True, merge=merge, **cell.settings)
-    return made if cell.settings["return_sequences"] else made._replace(mask=None, steps=None)
+    return made if cell.settings["return_sequences"] else made.without_steps()
 
 
-def _check_mask(spec: Spec, read: Tensor, backwards: bool) -> None:
-    if read.mask is None:
-        return
-    if backwards:
-        raise UnsupportedError(f"{spec.what}: argument go_backwards is True behind a Masking, which is not supported")
-    if spec.flag("zero_output_for_mask", False):
+def _check_mask(spec: Spec, read: Tensor) -> None:
+    if read.mask != read.skips:
         raise UnsupportedError(
-            f"{spec.what}: argument zero_output_for_mask is True behind a Masking; only False is supported: at a tick "
-            f"that is skipped the output is the one before it"
+            f"{spec.what}: reads what an operation such as x + y made behind a Masking, where Keras skips no ticks any "
+            f"more; use a layer such as Add instead of the operation"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.keras_arguments import ARGUMENTS, REFUSED, Only
+from lstmcore.formats.near import near
 from lstmcore.layer import MAX_SIZE
 
 #: What an entry of the architecture may hold beside class and config; what Keras rebuilds itself by, and training.
@@ -20,6 +21,8 @@ ENTRY = {
 POLICIES = {"float32": "float32", "float64": "float64", "mixed_float16": "float32", "mixed_bfloat16": "float32"}
 
 REQUIRED = object()
+
+LISTED = "docs/formats.md lists those that are"
 
 
 class Spec:
@@ -73,7 +76,7 @@ class Spec:
                 f"only layers of Keras itself are read"
             )
         if not self.is_operation and self.kind not in ARGUMENTS and self.kind != "SlicingOpLambda":
-            why = REFUSED.get(self.kind, f"the layers that are read are {', '.join(ARGUMENTS)}")
+            why = REFUSED.get(self.kind, f"{LISTED}{near(self.kind, ARGUMENTS)}")
             raise UnsupportedError(f"{self.what}: layers of this class are not read: {why}")
 
     def check_arguments(self) -> None:
@@ -81,7 +84,7 @@ class Spec:
         table = ARGUMENTS[self.kind]
         for key, value in self.config.items():
             if key not in table:
-                raise UnsupportedError(f"{self.what}: argument {key!r:.100} is not known")
+                raise UnsupportedError(f"{self.what}: argument {key!r:.100} is not known{near(key, table)}")
             meaning = table[key]
             if isinstance(meaning, Only) and not any(value is v or value == v for v in meaning.values):
                 raise UnsupportedError(f"{self.what}: argument {key} is {value!r:.100}; {meaning}")

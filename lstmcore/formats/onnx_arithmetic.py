@@ -13,7 +13,7 @@ from lstmcore import layers
 from lstmcore.formats import onnx_patterns as patterns
 from lstmcore.formats.onnx_axes import reduce
 from lstmcore.formats.onnx_join import aligned
-from lstmcore.formats.onnx_nodes import Function, Node, Refused
+from lstmcore.formats.onnx_nodes import Node, Refused
 from lstmcore.formats.onnx_op import Op
 from lstmcore.formats.onnx_value import Tensor
 from lstmcore.layers import Array, Layer
@@ -125,23 +125,16 @@ def _extreme(kind: str) -> Callable[..., Tensor]:
         numbers = [number(op, value, "inputs", 0.0) for value in inputs if not isinstance(value, Tensor)]
         if len(tensors) != 1 or not numbers:
             op.refuse(f"takes the {kind} of several tensors; only of one and a constant")
+        x, _ = per_feature(tensors[0], np.zeros((1,) * max(np.ndim(value) for value in inputs)))
         bound = max(numbers) if kind == "largest" else min(numbers)
         low, high = (bound, math.inf) if kind == "largest" else (-math.inf, bound)
-        return _cut(op, tensors[0], low, high)
+        return _cut(op, x, low, high)
 
     return handler
 
 
 def _cut(op: Op, x: Tensor, low: float, high: float) -> Tensor:
-    def cut(node: Node) -> Node:
-        builder = op.context.builder
-        if isinstance(node, Function) and node.function.startswith("clip to"):
-            # Exporters may write one bound after the other.
-            low_0, high_0 = node.numbers
-            return patterns.clip(builder, node.inputs[0], max(low, low_0), min(high, high_0))
-        return patterns.clip(builder, node, low, high)
-
-    return x.map(cut)
+    return x.map(lambda node: patterns.clip(op.context.builder, node, low, high))
 
 
 def _clip(op: Op, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
@@ -181,8 +174,8 @@ def _selu(op: Op, x: Tensor) -> Tensor:
 def _celu(op: Op, x: Tensor) -> Tensor:
     """alpha·ELU(x/alpha), which is what it says."""
     alpha = op.get("alpha", 1.0)
-    if not alpha:
-        op.damaged("attribute alpha: 0")
+    if alpha <= 0:
+        op.refuse(f"attribute alpha: expected a number above 0, got {alpha}")
     inner = _affine(x, np.array(1 / alpha), ZERO)
     elu = inner.map(lambda node: op.context.builder.function("elu", node, numbers=(1.0,)))
     return _affine(elu, np.array(alpha), ZERO)
@@ -256,9 +249,7 @@ ELEMENTWISE: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Min": _extreme("smallest"),
         "ReduceMean": lambda op, x, axes=None: reduce(op, x, axes, _mean_of),
         "ReduceSum": lambda op, x, axes=None: reduce(op, x, axes, _sum_of),
-        "ReduceProd": lambda op, x, axes=None: reduce(
-            op, x, axes, lambda op, nodes: op.context.builder.multiply(*nodes)
-        ),
+        "ReduceProd": lambda op, x, axes=None: reduce(op, x, axes, _product_of),
         "Clip": _clip,
         "Relu": function("relu"),
         "Sigmoid": function("sigmoid"),

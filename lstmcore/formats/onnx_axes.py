@@ -12,6 +12,7 @@ from lstmcore.formats import onnx_shapes as shapes
 from lstmcore.formats.onnx_join import concatenated
 from lstmcore.formats.onnx_nodes import Node, Refused
 from lstmcore.formats.onnx_op import Op
+from lstmcore.formats.onnx_pick import pick
 from lstmcore.formats.onnx_recurrent import Lengths
 from lstmcore.formats.onnx_value import Tensor
 from lstmcore.layers import Array
@@ -63,7 +64,7 @@ def _slice(op: Op, data: Any, *inputs: Any) -> Tensor:
     for at, indices in shapes.slices(op, x.shape, *arrays).items():
         if not len(indices):
             op.refuse(f"takes nothing along axis {at} of {x.show()} of shape {x.shape}")
-        x = x.pick(at, indices, keep=True)
+        x = pick(x, at, indices, keep=True)
     return x
 
 
@@ -76,7 +77,7 @@ def _gather(op: Op, data: Any, indices: Any) -> Tensor:
     size = x.shape[at]
     if not -size <= array.min() <= array.max() < size or array.size > size:
         op.damaged(f"input indices: out of range for axis {at} of {x.show()}, {x.shape}")
-    return x.pick(at, [int(n) % size for n in array.reshape(-1)], keep=array.ndim == 1)
+    return pick(x, at, [int(n) % size for n in array.reshape(-1)], keep=array.ndim == 1)
 
 
 def _split(op: Op, data: Any, split: Any = None) -> tuple[Tensor, ...]:
@@ -86,7 +87,7 @@ def _split(op: Op, data: Any, split: Any = None) -> tuple[Tensor, ...]:
     if 0 in sizes:
         op.refuse("splits off nothing")
     ends = np.cumsum(sizes).tolist()
-    return tuple(x.pick(at, range(end - size, end), keep=True) for size, end in zip(sizes, ends, strict=True))
+    return tuple(pick(x, at, range(end - size, end), keep=True) for size, end in zip(sizes, ends, strict=True))
 
 
 def _concat(op: Op, *inputs: Any) -> Tensor:

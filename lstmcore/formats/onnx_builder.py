@@ -7,6 +7,7 @@ Equal nodes are one object, so that `x·sigmoid(x)` is found to be about one x.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,8 @@ class Builder:
         self._known: dict[Any, Node] = {}
         self._patterns = patterns
         self._count = 0
-        self._joined: dict[Node, tuple[Node, ...]] = {}
+        self._joined: dict[Node, Mapping[int, Node]] = {}
+        self.cuts: dict[Node, tuple[Node, float, float]] = {}  # what each is cut out of, and its bounds
         self.counted = False  # an input of the model says how many steps of each window count
         self.name = self.scope = self.label = ""  # of what is made now
 
@@ -127,17 +129,18 @@ class Builder:
         made = self._both_directions(nodes, "concat")
         if made is None:
             made = self.layer(layers.Concat, nodes, sum(node.features for node in nodes), nodes[0].sequence)
-        self._joined[made] = tuple(nodes)
+        ends = itertools.accumulate(node.features for node in nodes)
+        self._joined[made] = {end - node.features: node for node, end in zip(nodes, ends, strict=True)}
         return made
 
-    def parts(self, node: Node) -> tuple[Node, ...]:
-        """The nodes whose features stand in `node` behind each other."""
-        return self._joined.get(node, (node,))
+    def parts(self, node: Node) -> Mapping[int, Node]:
+        """The nodes whose features stand in `node` behind each other, by the first of these features."""
+        return self._joined.get(node, {0: node})
 
     def _also_of_parts(self, x: Node, made: Node, function: Callable[[Node], Node]) -> Node:
         """`made`, `function` of x, which is a concatenation where x is one."""
         if x in self._joined and made not in self._joined:
-            self._joined[made] = tuple(function(part) for part in self._joined[x])
+            self._joined[made] = {start: function(part) for start, part in self._joined[x].items()}
         return made
 
     def _both_directions(self, nodes: Sequence[Node], merge: str) -> Node | None:

@@ -161,7 +161,7 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Array]:
     return fold
 
 
-def _transposed_product(op: Op, a: Array, b: Array) -> Array:
+def _product(op: Op, a: Array, b: Array) -> Array:
     if a.ndim != 2 or b.ndim != 2:
         op.refuse(f"a product of constants of shapes {a.shape} and {b.shape}")
     op.small(a.shape[0] * b.shape[1])
@@ -169,12 +169,18 @@ def _transposed_product(op: Op, a: Array, b: Array) -> Array:
     return a @ b
 
 
+def _dropout(op: Op, a: Array, ratio: Array | None = None, training: Array | None = None) -> Array:
+    if training is not None and np.any(training):
+        op.refuse("input training_mode: drops constants at inference too; export the model for inference")
+    return a
+
+
 FOLD: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = MappingProxyType(
     {
         "Constant": _constant,
         "ConstantOfShape": _constant_of_shape,
         "Identity": lambda op, a: a,
-        "Dropout": lambda op, a, *_: a,
+        "Dropout": _dropout,
         "Cast": _cast,
         "Size": lambda op, a: np.array(a.size, np.int64),
         "Expand": _expand,
@@ -194,7 +200,7 @@ FOLD: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = MappingProxyType(
         "Mul": _elementwise(np.multiply),
         "Div": _elementwise(_divide),
         "Pow": _elementwise(lambda a, b: np.power(a.astype(np.float64), b).astype(a.dtype)),
-        "Mod": _elementwise(np.mod),
+        "Mod": lambda op, a, b: _elementwise(np.fmod if op.get("fmod", 0) else np.mod)(op, a, b),
         "Max": _elementwise(lambda *arrays: np.max(np.broadcast_arrays(*arrays), axis=0)),
         "Min": _elementwise(lambda *arrays: np.min(np.broadcast_arrays(*arrays), axis=0)),
         "Sum": _elementwise(lambda *arrays: sum(arrays[1:], arrays[0])),
@@ -218,6 +224,6 @@ FOLD: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = MappingProxyType(
         "ReduceSum": _reduce(np.sum),
         "ReduceProd": _reduce(np.prod),
         "ReduceMean": _reduce(np.mean),
-        "MatMul": _transposed_product,
+        "MatMul": _product,
     }
 )

@@ -24,6 +24,9 @@ OWN_LAYERS: Mapping[str, tuple[type[Layer], tuple[str, ...]]] = {
 }
 
 
+LARGEST = 1e30  # of a scaler's numbers, so that float32 can compute with them
+
+
 @dataclass(eq=False)
 class Spec:
     """A layer to be; None among its inputs is the window."""
@@ -107,14 +110,15 @@ def _spec(node: Node, inputs: list[Spec | None], reachable: set[Node], only_read
         scales, shifts = (np.broadcast_to(a, (node.features,)) for a in (scale, shift))
         if not (np.all(np.isfinite(scales)) and np.all(np.isfinite(shifts))):
             raise UnsupportedError(f"{node.label}: a constant that is not finite")
-        centres = np.divide(-shifts, scales, out=np.zeros(node.features), where=scales != 0)
-        if isinstance(source, Window) and only_reader and np.all(scales):
+        with np.errstate(over="ignore"):
+            centres = np.divide(-shifts, scales, out=np.zeros(node.features), where=scales != 0)
+        centred = (scales != 0) & (np.abs(centres) < LARGEST)
+        if isinstance(source, Window) and only_reader and np.all(centred & (np.abs(scales) > 1 / LARGEST)):
             weights = {"mean": centres, "scale": 1 / scales}
             return layer(layers.Scaler, [read], weights, num_features=node.features)
         if not scale.ndim and not shift.ndim:
             text = str(Activation("affine", (float(scale), float(shift))))
             return layer(layers.Activation, [read], function=text)
-        centred = scales != 0
         weights = {
             "running_mean": np.where(centred, centres, 0),
             "running_var": np.ones(node.features),
@@ -142,10 +146,9 @@ def _order(top: Spec) -> list[Spec]:
     left = [top]
     while left:
         spec = left[-1]
-        missing = [x for x in spec.inputs if x is not None and x not in done]
-        if missing and spec not in done:
-            left.append(missing[0])
-        else:
+        missing = [] if spec in done else [x for x in spec.inputs if x is not None and x not in done]
+        left.extend(reversed(missing))
+        if not missing:
             left.pop()
             done[spec] = None
     return list(done)

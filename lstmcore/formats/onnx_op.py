@@ -12,7 +12,7 @@ from onnx import AttributeProto
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.onnx_attributes import ATTRIBUTES, HONOURED, REFUSED
-from lstmcore.formats.onnx_file import Tensors
+from lstmcore.formats.onnx_tensors import Tensors
 from lstmcore.formats.onnx_value import Context
 from lstmcore.layers import Array
 
@@ -70,8 +70,8 @@ class Op:
         for n, name in enumerate(names):
             if not name.endswith(("?", "*")) and (n >= len(given) or not given[n]):
                 self.damaged(f"input {name} is missing")
-        if not given and names and names[-1].endswith("*"):
-            self.damaged("no inputs")
+        if names and names[-1].endswith("*") and not (given and all(given)):
+            self.damaged("an input is missing")
 
     @property
     def label(self) -> str:

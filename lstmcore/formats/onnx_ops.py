@@ -73,8 +73,10 @@ def _matmul(op: Op, a: Any, b: Any) -> Tensor:
 def _batch_norm(op: Op, data: Any, *constants: Any) -> Tensor:
     if not isinstance(data, Tensor):
         op.refuse("input X: does not depend on the window")
-    if op.get("training_mode", 0):
-        op.refuse("attribute training_mode: its answers depend on the whole batch; export the model for inference")
+    # Up to opset 13, it is the further outputs that say so.
+    if op.get("training_mode", 0) or (op.opset < 14 and any(op.node.output[1:])):
+        what = "attribute training_mode" if op.opset >= 14 else f"{len(op.node.output)} outputs"
+        op.refuse(f"{what}: its answers depend on the whole batch; export the model for inference")
     x = data.settled()
     features = x.size("F")
     if len(x.axes) < 2 or x.real(x.axes[1]) != x.real(("F",)):

@@ -136,23 +136,46 @@ def where(builder: Builder, condition: Node, a: Node, b: Node) -> Node:
 
 
 def clip(builder: Builder, x: Node, low: float, high: float) -> Node:
-    """x cut to [low, high], as the function that has these bounds, or by way of a hard_sigmoid."""
+    """x cut to [low, high], also where exporters write one bound after the other."""
+    inner = (x.inputs[0], 0.0, math.inf) if is_function(x, "relu") else builder.cuts.get(x)
+    if inner is not None and max(low, inner[1]) < min(high, inner[2]):
+        x, low, high = inner[0], max(low, inner[1]), min(high, inner[2])
     if (low, high) == (-math.inf, math.inf):
         return x
-    if math.isinf(high) and low == 0:
-        return builder.function("relu", x)
-    named = {(0.0, 6.0): "relu6", (-1.0, 1.0): "hard_tanh"}.get((low, high))
+    made = _clip(builder, x, low, high)
+    builder.cuts[made] = (x, low, high)
+    return made
+
+
+def _clip(builder: Builder, x: Node, low: float, high: float) -> Node:
+    """As the function that has these bounds, or in parts whose rounding is relative to what is cut."""
+    named = {(0.0, 6.0): "relu6", (-1.0, 1.0): "hard_tanh", (0.0, math.inf): "relu"}.get((low, high))
     if named is not None:
         return builder.function(named, x)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not low < high:
         return builder.function(f"clip to [{low}, {high}]", x)
-    if (low, high) == (0.0, 1.0):
-        parts = affine_of(x)
-        if parts is not None:
-            return builder.function("hard_sigmoid", parts[2], numbers=parts[:2])
-    width = high - low
-    cut = builder.function("hard_sigmoid", x, numbers=(1 / width, -low / width))
-    return builder.affine(cut, np.array(width), np.array(low))
+    parts = affine_of(x)
+    if (low, high) == (0.0, 1.0) and parts is not None:
+        return builder.function("hard_sigmoid", parts[2], numbers=parts[:2])
+    if low == -high:
+        return _scaled(builder, builder.function("hard_tanh", _scaled(builder, x, 1 / high)), high)
+    if low < 0 < high:
+        return builder.add(_from_zero(builder, x, low), _from_zero(builder, x, high))
+    near, far = (low, high) if low >= 0 else (high, low)
+    cut = _from_zero(builder, builder.affine(x, np.ones(()), np.array(-near)), far - near)
+    return builder.affine(cut, np.ones(()), np.array(near))
+
+
+def _from_zero(builder: Builder, x: Node, bound: float) -> Node:
+    """x cut to what lies between 0 and `bound`, which may be negative or infinite."""
+    if math.isinf(bound):
+        sign = math.copysign(1, bound)
+        return _scaled(builder, builder.function("relu", _scaled(builder, x, sign)), sign)
+    return _scaled(builder, builder.function("relu6", _scaled(builder, x, 6 / bound)), bound / 6)
+
+
+def _scaled(builder: Builder, x: Node, scale: float) -> Node:
+    return builder.affine(x, np.array(scale), np.zeros(()))
 
 
 PATTERNS: Sequence[Pattern] = (gelu, gated, layer_norm)

@@ -16,6 +16,7 @@ from onnx import TensorProto
 from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
 from lstmcore.formats import onnx_file
 from lstmcore.formats.onnx_functions import Inliner
+from lstmcore.formats.onnx_tensors import Tensors, type_name
 from lstmcore.formats.onnx_value import TimeAxisError
 from lstmcore.formats.onnx_walk import Reading, Source, Walk
 from lstmcore.layer import MAX_SIZE
@@ -75,8 +76,8 @@ class _Graph:
     def __init__(self, file: str, proto: onnx.ModelProto, opset: int, size: int) -> None:
         self.file = file
         self.graph = proto.graph
-        self.tensors = onnx_file.Tensors(file)
-        self.functions = Inliner(file, proto)
+        self.tensors = Tensors(file)
+        self.functions = Inliner(file, proto, size)
         self.nodes, used = self._reachable()
         self.constants = self._constants(used)
         self.window, self.lengths = self._inputs(used)
@@ -98,12 +99,19 @@ class _Graph:
         outputs = [value.name for value in self.graph.output]
         if len(outputs) != 1:
             raise UnsupportedError(f"{self.file}: outputs {outputs!r:.200}; expected one, the answer")
+        kind = self.graph.output[0].type.tensor_type.elem_type
+        if kind not in (*FLOATS, TensorProto.UNDEFINED):
+            raise UnsupportedError(
+                f"{self.file}: the output {outputs[0]!r:.200} is {type_name(kind)}; expected float numbers"
+            )
         nodes = self.functions.inlined(self.graph.node)
+        given = {value.name for value in self.graph.input} | {tensor.name for tensor in self.graph.initializer}
         writers: dict[str, onnx.NodeProto] = {}
         for writer in nodes:
             for name in filter(None, writer.output):
-                if name in writers:
-                    raise ModelFormatError(f"{self.file}: two nodes write {name!r:.200}")
+                if name in writers or name in given:
+                    others = "two nodes write" if name in writers else "a node writes the input or initializer"
+                    raise ModelFormatError(f"{self.file}: {others} {name!r:.200}")
                 writers[name] = writer
         used: set[str] = set()
         needed: set[int] = set()
@@ -140,9 +148,8 @@ class _Graph:
     def _inputs(self, used: set[str]) -> tuple[onnx.ValueInfoProto, str | None]:
         """The window, and the name of the input that says how many steps count."""
         # Up to IR version 3, initializers stand among the inputs.
-        inputs = [value for value in self.graph.input if value.name not in self.constants]
         initializers = {tensor.name for tensor in self.graph.initializer}
-        inputs = [value for value in inputs if value.name not in initializers]
+        inputs = [value for value in self.graph.input if value.name not in initializers]
         names = [value.name for value in inputs]
         for value in inputs:
             if value.type.WhichOneof("value") != "tensor_type":
@@ -156,8 +163,9 @@ class _Graph:
                 f"{self.file}: inputs {names!r:.200}; expected one of float windows, and at most one of integers, "
                 "how many steps of each count"
             )
-        if floats[0].name not in used:
-            raise UnsupportedError(f"{self.file}: the answer does not depend on the input {floats[0].name!r:.200}")
+        for name in names:
+            if name not in used:
+                raise UnsupportedError(f"{self.file}: the answer does not depend on the input {name!r:.200}")
         return floats[0], counts[0] if counts else None
 
     def layers(self) -> list[Layer]:

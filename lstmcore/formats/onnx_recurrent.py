@@ -158,8 +158,8 @@ def _constant_state(op: Op, what: str, state: Any, shape: tuple[int, ...], layou
 
 def _settings(op: Op, hidden: int, features: int, bias: bool, learned: bool) -> dict[str, Any]:
     clip = op.get("clip", 0.0)
-    if not 0 <= clip < np.inf:
-        op.damaged(f"attribute clip: expected a number of at least 0, got {clip}")
+    if "clip" in op.attributes and not 0 < clip < np.inf:
+        op.damaged(f"attribute clip: expected a number above 0, got {clip}")
     settings: dict[str, Any] = {
         "input_size": features, "hidden_size": hidden, "num_layers": 1, "bias": bias, "return_sequences": True,
         "bidirectional": False, "merge": "concat", "clip": clip, "learned_state": learned,
@@ -211,7 +211,7 @@ def _function(op: Op, name: str, given: dict[str, Iterator[float]]) -> Activatio
 
 
 def check_all_take_lengths(ops: Sequence[tuple[Op, Any]]) -> None:
-    """Refuse a model of which only some layers know how many steps count."""
-    without = [op for op, lengths in ops if not isinstance(lengths, Lengths)]
-    if without and len(without) < len(ops):
-        without[0].refuse("input sequence_lens: other layers of the model have it; expected all or none")
+    """Refuse a model, with an input that says how many steps count, of which only some layers know that."""
+    for op, lengths in ops:
+        if not isinstance(lengths, Lengths):
+            op.refuse("input sequence_lens: other nodes of the model have it; expected all or none")

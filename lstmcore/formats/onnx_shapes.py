@@ -58,8 +58,15 @@ def flattened(op: Op, shape: Sequence[int]) -> tuple[int, int]:
 
 def listed_axes(op: Op, axes: Array | None) -> list[int] | None:
     """Axes as an attribute, as up to opset 12, or as an input."""
-    attribute = op.integers("axes")
-    return integers(op, axes, "axes") if attribute is None else attribute
+    return _either(op, "axes", axes)
+
+
+def _either(op: Op, name: str, array: Array | None) -> list[int] | None:
+    """Integers that older opsets have as an attribute and newer ones as an input; never both."""
+    attribute = op.integers(name)
+    if attribute is not None and array is not None:
+        op.damaged(f"{name} as an attribute and as an input")
+    return integers(op, array, name) if attribute is None else attribute
 
 
 def squeezed(op: Op, shape: Sequence[int], axes: Array | None) -> list[int]:
@@ -94,8 +101,7 @@ def slices(op: Op, shape: Sequence[int], *inputs: Array | None) -> dict[int, ran
 
 def split_sizes(op: Op, size: int, split: Array | None) -> list[int]:
     """How long the parts are that Split makes."""
-    sizes = op.integers("split")
-    sizes = integers(op, split, "split") if sizes is None else sizes
+    sizes = _either(op, "split", split)
     if sizes is None:
         count = op.get("num_outputs", len(op.node.output))
         if not 1 <= count <= 64:

@@ -14,17 +14,26 @@ from lstmcore.errors import LstmcoreError, UnsupportedError
 from lstmcore.formats.onnx_attributes import HONOURED
 from lstmcore.formats.onnx_builder import Builder
 from lstmcore.formats.onnx_constants import FOLD
-from lstmcore.formats.onnx_file import Tensors
 from lstmcore.formats.onnx_lower import lower
 from lstmcore.formats.onnx_nodes import LayerNode, Node, Refused
 from lstmcore.formats.onnx_op import Op
 from lstmcore.formats.onnx_ops import HANDLERS
 from lstmcore.formats.onnx_patterns import PATTERNS
+from lstmcore.formats.onnx_pick import StepError
 from lstmcore.formats.onnx_recurrent import Lengths, check_all_take_lengths
+from lstmcore.formats.onnx_tensors import Tensors
 from lstmcore.formats.onnx_value import Context, Tensor, TimeAxisError, single
 from lstmcore.layers import Array, Layer
 
 MAX_NAME = 200  # characters
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+
+#: What a graph may be that has steps, but no recurrent node.
+UNROLLED = (
+    "; torch's newer exporter writes nn.RNN so, unrolled step by step: export it with dynamo=False, "
+    "or load the module or its state_dict"
+)
 
 #: Operators whose first input may be a constant where others depend on the window.
 TAKE_CONSTANTS_FIRST = ("Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min", "MatMul", "Gemm", "Where", "Concat",
@@ -88,7 +97,8 @@ class Walk:
             raise UnsupportedError(
                 f"{self.source.file}: the output {name!r:.200} does not depend on the window{reason}"
             )
-        check_all_take_lengths(self.recurrent)
+        if self.source.lengths is not None:
+            check_all_take_lengths(self.recurrent)
         try:
             answer = self._answer(value)
             if self.source.lengths is not None:
@@ -110,13 +120,16 @@ class Walk:
             inputs.pop()
         self.context.builder.name, self.context.builder.scope = _named(node, source.own_names, source.constants)
         self.context.builder.label = op.label
-        if op.kind in ("LSTM", "GRU", "RNN"):
+        if op.kind in RECURRENT:
             self.recurrent.append((op, inputs[4] if len(inputs) > 4 else None))
         try:
             with np.errstate(all="ignore"):
                 made = self._apply(op, inputs)
         except TimeAxisError as error:
             raise TimeAxisError(f"node {node.name!r:.200} ({op.kind}): {error}") from None
+        except StepError as error:
+            whole = any(other.op_type in RECURRENT for other in source.nodes)
+            op.refuse(f"{error}{'' if whole else UNROLLED}")
         except Refused as error:
             op.refuse(str(error))
         except LstmcoreError:
@@ -182,6 +195,8 @@ class Walk:
         if kept != order:
             raise Refused(f"is {value.show()}; expected the windows first, then steps, then features")
         node = value.node
+        if node.sequence and ("T",) not in value.axes:  # one step, in an axis with others
+            node = builder.last(node)
         if value.size("F") == 1 and not (value.axes and real[-1] == () and value.axes[-1] != ("N",)):
             node = builder.layer(layers.Squeeze, [node], 1, node.sequence)
         return node

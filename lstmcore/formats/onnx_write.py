@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -204,18 +205,9 @@ def _activation(graph: Graph, layer: layers.Activation, x: str) -> str:
     return FUNCTIONS[function.name](graph, x, *function.numbers)
 
 
-def _several(op: str, pair: str | None = None) -> Callable[..., str]:
-    """An operator of several inputs; of two at a time where there is none of several."""
-
-    def nodes(graph: Graph, layer: Layer, *inputs: str) -> str:
-        if pair is None:
-            return graph.apply(op, *inputs)
-        value = inputs[0]
-        for other in inputs[1:]:
-            value = graph.apply(pair, value, other)
-        return value
-
-    return nodes
+def _pairwise(op: str) -> Callable[..., str]:
+    """An operator of two inputs, one input after the other."""
+    return lambda graph, layer, *inputs: functools.reduce(lambda a, b: graph.apply(op, a, b), inputs)
 
 
 def _newest(graph: Graph, layer: Layer, x: str) -> str:
@@ -247,9 +239,9 @@ NODES: Mapping[type[Layer], Callable[..., str]] = MappingProxyType(
         layers.Reverse: _reverse,
         layers.Flatten: lambda graph, layer, x: graph.apply("Flatten", x, axis=1),
         layers.Squeeze: lambda graph, layer, x: graph.apply("Squeeze", x, graph.constant([-1], np.int64)),
-        layers.Add: _several("Sum", pair="Add"),
-        layers.Mul: _several("Mul", pair="Mul"),
-        layers.Mean: _several("Mean"),
+        layers.Add: _pairwise("Add"),
+        layers.Mul: _pairwise("Mul"),
+        layers.Mean: lambda graph, layer, *inputs: graph.apply("Mean", *inputs),
         layers.Concat: lambda graph, layer, *inputs: graph.apply("Concat", *inputs, axis=-1),
     }
 )

@@ -19,6 +19,8 @@ import safetensors.numpy
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
+from lstmcore.formats.json_text import parse
+from lstmcore.formats.limits import allowed
 from lstmcore.formats.weights import Spec, Stored, read_layers
 from lstmcore.layers import KINDS, Array, Layer
 
@@ -67,30 +69,32 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
 
 
 def check_header(file: str) -> None:
-    """Compare the header's stated length with the file before anyone allocates it."""
+    """Compare the header's stated length with the file before anyone allocates it, and see that no key is there twice.
+
+    Of two keys in the metadata, and of two tensors in the same place, safetensors would take the last in silence.
+    """
     with open(file, "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         start = stream.read(8)
-    if len(start) < 8:
-        raise ModelFormatError(
-            f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length"
-        )
-    length = int.from_bytes(start, "little")
-    if length > MAX_HEADER:
-        raise ModelFormatError(
-            f"{file}: no safetensors file, or a hostile one: header of {length} bytes; at most {MAX_HEADER} are taken"
-        )
-    if 8 + length > size:
-        raise ModelFormatError(f"{file}: truncated: a header of {length} bytes in a file of {size}")
+        if len(start) < 8:
+            raise ModelFormatError(
+                f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length"
+            )
+        length = int.from_bytes(start, "little")
+        if length > MAX_HEADER:
+            raise ModelFormatError(
+                f"{file}: no safetensors file, or a hostile one: header of {length} bytes; at most {MAX_HEADER} are "
+                f"taken"
+            )
+        if 8 + length > size:
+            raise ModelFormatError(f"{file}: truncated: a header of {length} bytes in a file of {size}")
+        parse(stream.read(length), f"{file}: not a valid safetensors file: its header", allowed(size))
 
 
 def _parse_metadata(file: str, text: str) -> list[Spec]:
     """Every layer, its settings checked."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{file}: metadata {KEY!r} is not JSON: {error}") from None
-    version = data.get("version") if isinstance(data, dict) else None
+    data = parse(text.encode(), f"{file}: metadata {KEY!r}", allowed(os.path.getsize(file)))
+    version = data.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
         raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads versions 1 to {VERSION}")
     specs = data.get("layers")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import warnings
 from typing import Any
 
@@ -10,7 +12,8 @@ import torch
 from torch import nn
 
 from lstmcore.errors import ModelFormatError
-from lstmcore.formats.torch_file import strip_prefixes, unwrapped
+from lstmcore.formats.torch_file import read_checkpoint, strip_prefixes, unwrapped
+from lstmcore.formats.torch_zip import SAVE_THERE
 
 
 def load_checkpoint(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -37,24 +40,36 @@ def load_checkpoint(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def _state_dict(file: str) -> dict[Any, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as that a file looks like TorchScript: the error says it too
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # pickle and the zip reader raise whatever the bytes lead them to
-        raise ModelFormatError(f"{file}: expected a state_dict that torch.save wrote: {_reason(error)}") from error
-    content = unwrapped(content)
+    content = unwrapped(_loaded(file))
     if not isinstance(content, dict):
         raise ModelFormatError(f"{file}: expected a state_dict, got {type(content).__name__}")
     return content
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "Unsupported global: GLOBAL " in text:
-        name = text.partition("Unsupported global: GLOBAL ")[2].split()[0]
-        return f"it holds a pickled {name}; save module.state_dict(), not the module"
-    first = text.strip().splitlines()[0] if text.strip() else "no reason given"
-    return f"{type(error).__name__}: {first:.200}"
+def _loaded(file: str) -> Any:
+    """What torch finds in the file, as long as it holds no more than tensors and plain values.
+
+    torch's own errors are not passed on: they advise to load the file without a check, which runs what it holds.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as that a file looks like TorchScript: the error says it too
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # pickle and the zip reader raise whatever the bytes lead them to
+        why = _reason(error)
+    if why is None:
+        read_checkpoint(file)  # the restricted reader says what else it is
+        why = "torch cannot load it"
+    raise ModelFormatError(f"{file}: expected a state_dict that torch.save wrote: {why}")
+
+
+def _reason(error: Exception) -> str | None:
+    """What torch found in the file that is no state_dict; None where it did not get that far."""
+    name = re.search(r"GLOBAL (\S+)", str(error))
+    if name:
+        return f"it holds a pickled {name[1]:.200}; {SAVE_THERE}"
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+        return f"it holds more than tensors, numbers and names; {SAVE_THERE}"
+    return None

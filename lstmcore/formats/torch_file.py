@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from lstmcore.errors import ModelFormatError
+from lstmcore.formats.limits import allowed
 from lstmcore.formats.torch_names import Storage, StoredTensor, kind_of
 from lstmcore.formats.torch_pickle import MAX_PICKLE, loads
 from lstmcore.formats.torch_zip import MAGIC, MAX_FILE, SAVE_AGAIN, Archive
@@ -25,7 +26,6 @@ MAX_VERSION = 10  # of the archive: torch 1.6 wrote 2, torch 2.13 writes 3, and 
 MAX_TENSORS = 1 << 14
 MAX_KEY = 1 << 10  # characters
 MAX_EXTENT = 1 << 48  # elements, an empty axis counted as 1: numpy multiplies all axes as 64-bit integers
-MAX_REPEATED = 64 << 20  # bytes of copies above those in the file, where tensors share or repeat elements
 
 LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch pickled first, before 1.6
 
@@ -92,9 +92,9 @@ def _read(file: str, find: Callable[[Any], Any]) -> dict[str, Array]:
             raise ModelFormatError(f"{what}: its format is that of torch before 1.6; {SAVE_AGAIN}")
         if not start.startswith(MAGIC):
             raise ModelFormatError(f"{what}: it begins with {start[:8]!r}, and a zip archive with {MAGIC!r}")
-        archive = Archive(stream, what)
+        archive, most = Archive(stream, what), allowed(os.fstat(stream.fileno()).st_size)
         order = _byte_order(archive, what)
-        state = find(loads(archive.read("data.pkl", MAX_PICKLE).tobytes(), what))
+        state = find(loads(archive.read("data.pkl", MAX_PICKLE).tobytes(), what, most))
         if not isinstance(state, dict):
             raise ModelFormatError(f"{file}: expected a state_dict, got {kind_of(state)}")
         if len(state) > MAX_TENSORS:
@@ -105,9 +105,9 @@ def _read(file: str, find: Callable[[Any], Any]) -> dict[str, Array]:
             keys_of.setdefault(tensor.storage, []).append(key)
         stored = sum(_check_record(archive, storage, f"{file}: {shown(keys_of[storage][0])}") for storage in keys_of)
         copied = sum(_dtype(tensor.storage).itemsize * math.prod(tensor.shape) for tensor in state.values())
-        if copied > stored + MAX_REPEATED:
+        if copied > allowed(stored):
             raise ModelFormatError(
-                f"{file}: tensors that share or repeat {stored} bytes: at most {stored + MAX_REPEATED}, got {copied}"
+                f"{file}: tensors that share or repeat {stored} bytes: at most {allowed(stored)}, got {copied}"
             )
         arrays = dict.fromkeys(state, np.empty(0))
         for storage, keys in keys_of.items():

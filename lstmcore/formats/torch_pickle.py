@@ -14,15 +14,20 @@ from typing import Any
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.formats.torch_names import CALLS, INERT, STORAGES, Name, Storage, kind_of, storage
+from lstmcore.formats.torch_zip import SAVE_THERE
 
 MAX_PICKLE = 16 << 20  # bytes
 MAX_INSTRUCTIONS = 1 << 20  # a tensor takes some 40
+#: Bytes that an instruction takes which makes much of little; that of any other is a place on the stack.
+COSTS = {"EMPTY_DICT": 72, "EMPTY_LIST": 64, "REDUCE": 80, "BINPERSID": 80, "GLOBAL": 80, "TUPLE1": 56, "TUPLE2": 64,
+         "TUPLE3": 72, "TUPLE": 56, "MARK": 64, "BINPUT": 96, "LONG_BINPUT": 96}  # fmt: skip
+COST = 8
 MAX_INTEGER = 1 << 64  # random seeds come near it; longer ones can be chosen so that a dict takes hours to fill
 
 OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
-def loads(data: bytes, what: str) -> Any:
+def loads(data: bytes, what: str, most: int) -> Any:
     """What the pickle holds: dicts, lists, tuples, str, numbers, None, `StoredTensor` and `Name`.
 
     Containers may hold themselves, or be nested so deeply that they cannot be hashed, compared or shown.
@@ -30,13 +35,14 @@ def loads(data: bytes, what: str) -> Any:
     Args:
         data: The record `data.pkl`.
         what: The beginning of every error.
+        most: How many bytes may be made of it.
 
     Raises:
         ModelFormatError: Damaged, too large, or with an instruction or a name that no state_dict has.
     """
     if len(data) > MAX_PICKLE:
         raise ModelFormatError(f"{what}: data.pkl has {len(data)} bytes; at most {MAX_PICKLE} are taken")
-    machine = _Machine(data)
+    machine = _Machine(data, most)
     try:
         return machine.run()
     except _Refused as error:
@@ -50,7 +56,8 @@ class _Refused(Exception):
 
 
 class _Machine:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, most: int) -> None:
+        self.left = most
         self.stream = io.BytesIO(data)
         self.size = len(data)
         self.at = 0
@@ -67,6 +74,9 @@ class _Machine:
             name = opcode.name if opcode else repr(code)
             if opcode is None or name not in INSTRUCTIONS or (name == "PROTO") != (n == 0):
                 raise self.refused(f"expected an instruction that a state_dict needs, got {name}")
+            self.left -= COSTS.get(name, COST)
+            if self.left < 0:
+                raise self.refused("it makes too much of too few bytes; save module.state_dict() alone")
             reader = READERS.get(name, opcode.arg.reader if opcode.arg else None)
             INSTRUCTIONS[name](self, reader(self.stream) if reader else None)
             if name == "STOP":
@@ -144,7 +154,7 @@ class _Machine:
             shown = name if name.isprintable() and len(name) <= 200 else f"{name!r:.200}"
             if name.startswith("torch.") and not name.startswith("torch.nn."):
                 raise _Refused(f"it holds {shown}; only dense tensors of real numbers, integers or booleans are read")
-            raise _Refused(f"it holds a pickled {shown}; save module.state_dict(), not the module")
+            raise _Refused(f"it holds a pickled {shown}; {SAVE_THERE}")
         self.push(Name(name))
 
     def call(self, _: None) -> None:

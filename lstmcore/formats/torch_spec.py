@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from lstmcore.errors import ModelFormatError
+from lstmcore.formats.near import near
 from lstmcore.formats.torch_arguments import ARGUMENTS, WITHOUT_EFFECT
 from lstmcore.formats.weights import Spec
 from lstmcore.layers import (
@@ -84,13 +85,17 @@ def _parse_one(at: str, given: Any) -> Entry:
     if word in FUNCTIONS:
         settings["function"], word = FUNCTIONS[word], Activation.__name__
     if word not in KINDS:
-        raise ValueError(f"{at}: unknown kind {word!r}; known are {', '.join([*KINDS, *FUNCTIONS])}")
+        known_kinds = [*KINDS, *FUNCTIONS]
+        raise ValueError(
+            f"{at}: unknown kind {word!r:.200}{near(word, known_kinds)}; known are {', '.join(known_kinds)}"
+        )
     cls, inputs = KINDS[word], settings.pop("inputs", ())
     if issubclass(cls, Recurrent):
         settings = _from_torch(at, cls, settings)
     known = {f.name for f in dataclasses.fields(cls)} - {"name", "weights", "inputs"}
     for key in settings.keys() - known:
-        raise ValueError(f"{at} ({word}): unknown setting {key!r}; known are {', '.join(sorted(known))}")
+        hint = near(str(key), known)
+        raise ValueError(f"{at} ({word}): unknown setting {key!r:.200}{hint}; known are {', '.join(sorted(known))}")
     if isinstance(inputs, str) or not all(isinstance(other, str) for other in inputs):
         raise ValueError(f"{at} ({word}): inputs: expected a list of layers' names, got {inputs!r:.200}")
     return Entry(at, name, cls, settings, tuple(inputs))
@@ -106,13 +111,16 @@ def _from_torch(at: str, cls: type[Layer], settings: dict[str, Any]) -> dict[str
     return settings
 
 
-def complete(entries: Sequence[Entry], shapes: Callable[[Entry], Shapes], what: str) -> list[Spec]:
+def complete(
+    entries: Sequence[Entry], shapes: Callable[[Entry], Shapes], what: str, paths: Collection[str]
+) -> list[Spec]:
     """The layers with all their settings.
 
     Args:
         entries: What the user gave.
         shapes: The shapes of an entry's arrays, by the names of its weights.
         what: The beginning of errors about the state_dict.
+        paths: The names of all layers that the state_dict has.
 
     Raises:
         ModelFormatError: A layer of which the state_dict has nothing, or settings that are wrong or missing.
@@ -130,7 +138,8 @@ def complete(entries: Sequence[Entry], shapes: Callable[[Entry], Shapes], what: 
             for key, axes in needed.items():
                 full = f"{entry.name}.{key}".removeprefix(".")
                 if key not in own:
-                    raise ModelFormatError(f"{what}: {full}: missing; {name!r} as {entry.kind.__name__} needs it")
+                    hint = "" if own else near(entry.name, paths)
+                    raise ModelFormatError(f"{what}: {full}: missing; {name!r} as {entry.kind.__name__} needs it{hint}")
                 if len(own[key]) != axes:
                     raise ModelFormatError(f"{what}: {full}: expected {axes} axes, got shape {own[key]}")
             found = infer(entry.kind, own)

@@ -86,7 +86,7 @@ def _build(state: Mapping[Any, Any], entries: list[Entry], what: str) -> list[La
         own = {key: array for key, array in arrays.items() if owners.get(_path(key)) is entry}
         return {_weight(key, entry): array.shape for key, array in own.items()}
 
-    specs = complete(entries, shapes, what)
+    specs = complete(entries, shapes, what, dict.fromkeys(map(_path, arrays)))
     names = {id(entry): spec.name for entry, spec in zip(entries, specs, strict=True)}
     stored = {}
     for key, array in arrays.items():

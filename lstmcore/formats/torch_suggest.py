@@ -16,8 +16,14 @@ def suggested(state: Mapping[str, Array]) -> str:
     for key, array in state.items():
         path, _, name = key.rpartition(".")
         groups.setdefault(path, {})[name] = array.shape
-    entries = [f'("{shown(path)}", "{_kind(shapes)}")' for path, shapes in groups.items()]
-    return f"layers=[{', '.join(entries[:MAX_SHOWN])}{', ...' * (len(entries) > MAX_SHOWN)}]"
+    recurrent = [path for path, shapes in groups.items() if "weight_ih_l0" in shapes]
+    entries = []
+    for path, shapes in groups.items():
+        ambiguous = path in recurrent[-1:] and "weight_ih_l0_reverse" in shapes
+        more = ', {"return_sequences": False}' * ambiguous
+        entries.append(f'("{shown(path)}", "{_kind(shapes)}"{more})')
+    hint = ' (or for out[:, -1] of both directions, True and a "Last" behind it)' * ("return" in "".join(entries))
+    return f"layers=[{', '.join(entries[:MAX_SHOWN])}{', ...' * (len(entries) > MAX_SHOWN)}]{hint}"
 
 
 def described(state: Mapping[str, Array]) -> str:
