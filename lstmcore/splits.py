@@ -20,7 +20,7 @@ import numpy.typing as npt
 from lstmcore.errors import LstmcoreError
 from lstmcore.inputs import as_integer
 from lstmcore.layers import Array
-from lstmcore.stamps import after, as_size, as_stamps, check_sorted, end_of, first_edge, show_stamp
+from lstmcore.stamps import after, as_size, as_stamps, check_sorted, end_of, first_edge, is_unknown, show_stamp
 
 __all__ = ["Fold", "LeakageError", "check_no_leakage", "label_ends", "purged_kfold", "show_folds", "walk_forward"]
 
@@ -43,7 +43,7 @@ class Fold:
     validation: Array
     test: Array
     purged: Array  # in the time of training or validation, but the label, or the embargo, reaches another window
-    outside: Array  # in none of the windows, or without all the rows of its features
+    outside: Array  # in none of the windows, without a label, or without all the rows of its features
     train_bounds: Bounds
     validation_bounds: Bounds | None
     test_bounds: Bounds
@@ -102,9 +102,10 @@ def walk_forward(
             (`np.timedelta64(12, "M")`, then in all sizes), text such as "12 months", or a number where stamps are.
         validation: How long the validation window behind it is; may be 0.
         test: How long the test window behind that is.
-        horizon: How long each label reads ahead: the label of the sample at t has the span [t, t + horizon].
+        horizon: How long each label reads ahead: the label of the sample at t has the span [t, t + horizon]. 0 where
+            a label is known at once. Ten days are ten of the calendar: for ten trading days see `label_end`.
         label_end: (n,), instead of `horizon`, where each label's span ends, the end itself part of it; `label_ends`
-            makes it from a number of rows. With neither, a label is known at once.
+            makes it from a number of rows. NaT or NaN: the sample has no label, and is outside.
         embargo: How much later than a label's end the next window must begin, besides.
         window: Rows that a sample's features reach over, its own the last. The first window - 1 rows are outside.
             Features of a test sample may reach back into the time of training: they are known by then.
@@ -118,8 +119,8 @@ def walk_forward(
         validation (without validation, of the test); a validation sample, unless it is before the start of the test.
 
     Raises:
-        ValueError: Stamps that descend or are NaT or NaN, a label that ends before its sample, a series that is too
-            short for one fold, or a window without a sample.
+        ValueError: Stamps that descend or are NaT or NaN, neither `horizon` nor `label_end`, a label that ends before
+            its sample, a series that is too short for one fold, or a window without a sample.
         TypeError: Stamps, sizes and label ends of kinds that do not go together.
     """
     stamps, ends, guard, known = _samples(times, horizon, label_end, embargo, window)
@@ -231,17 +232,26 @@ def purged_kfold(
 
 
 def label_ends(times: npt.ArrayLike, rows: int) -> Array:
-    """The stamp `rows` rows later, or the last: where a label ends that reads so many rows ahead, as `label_end` takes.
+    """The stamp `rows` rows later: where a label ends that reads so many rows ahead, as `label_end` takes it.
 
-    The last `rows` samples have no label: leave them out of what is trained with.
+    The last `rows` samples have no label, and NaT here; NaN where times are numbers, which then become float64.
+
+    >>> from lstmcore import windows
+    >>> windows.label_ends([1, 4, 9, 16], 2)
+    array([ 9., 16., nan, nan])
 
     Args:
         times: (n,), sorted.
         rows: At least 0.
     """
     stamps = as_stamps(times, "times")
-    ahead = as_integer(rows, "rows", 0)
-    return stamps[np.minimum(np.arange(len(stamps)) + ahead, len(stamps) - 1)]
+    ahead = min(as_integer(rows, "rows", 0), len(stamps))
+    if ahead == 0:
+        return stamps
+    if stamps.dtype.kind != "M":
+        stamps = stamps.astype(np.float64)
+    unknown = np.full(ahead, np.datetime64("NaT") if stamps.dtype.kind == "M" else np.nan, stamps.dtype)
+    return np.concatenate([stamps[ahead:], unknown])
 
 
 def check_no_leakage(
@@ -302,19 +312,27 @@ def show_folds(folds: Sequence[Fold]) -> str:
 def _samples(
     times: npt.ArrayLike, horizon: Any, label_end: npt.ArrayLike | None, embargo: Any, window: int
 ) -> tuple[Array, Array, Any, Array]:
-    """Stamps, the ends of the labels' spans, the embargo, and which rows have all rows of their features."""
+    """Stamps, the ends of the labels' spans, the embargo, and which rows have a label and all rows of their features.
+
+    A row without a label ends where it stands.
+    """
     stamps = as_stamps(times, "times")
     check_sorted(stamps, "times")
-    if horizon is not None and label_end is not None:
-        raise ValueError("horizon, label_end: give one of the two")
+    if (horizon is None) == (label_end is None):
+        raise ValueError(
+            "horizon, label_end: give one of the two, how far a label reads ahead; horizon=0 if it is known at once"
+        )
+    known = np.arange(len(stamps)) >= as_integer(window, "window", 1) - 1
     if label_end is None:
-        ends = stamps + as_size(0 if horizon is None else horizon, stamps, "horizon", zero=True, calendar=False)
+        ends = stamps + as_size(horizon, stamps, "horizon", zero=True, calendar=False)
     else:
-        ends = as_stamps(label_end, "label_end")
+        ends = as_stamps(label_end, "label_end", unknown=True)
         if ends.shape != stamps.shape:
             raise ValueError(f"label_end: expected one for each of the {len(stamps)} samples, got shape {ends.shape}")
         if (ends.dtype.kind == "M") != (stamps.dtype.kind == "M"):
             raise TypeError(f"label_end: expected {stamps.dtype}, as times are, got {ends.dtype}")
+        known &= ~is_unknown(ends)
+        ends = np.where(is_unknown(ends), stamps, ends)
         back = np.flatnonzero(ends < stamps)
         if len(back):
             at = int(back[0])
@@ -322,7 +340,7 @@ def _samples(
                 f"label_end: row {at} ends at {show_stamp(ends[at])}, before its sample at {show_stamp(stamps[at])}"
             )
     guard = as_size(embargo, stamps, "embargo", zero=True, calendar=False)
-    return stamps, ends, guard, np.arange(len(stamps)) >= as_integer(window, "window", 1) - 1
+    return stamps, ends, guard, known
 
 
 def _others(rows: int, *parts: Array) -> Array:
@@ -338,6 +356,7 @@ def _check_filled(fold: Fold) -> Fold:
         if bounds is not None and count == 0:
             raise ValueError(
                 f"fold {fold.number}: no sample is left for {name}, {show_stamp(bounds[0])} to "
-                f"{show_stamp(bounds[1])}; {len(fold.purged)} are purged"
+                f"{show_stamp(bounds[1])}: {len(fold.purged)} are purged, and {len(fold.outside)} are in no window of "
+                "time, without a label, or without the rows of their features (window)"
             )
     return fold

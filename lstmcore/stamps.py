@@ -20,11 +20,11 @@ UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minut
 CALENDAR = ("Y", "M")  # of no fixed length
 
 
-def as_stamps(value: npt.ArrayLike, what: str) -> Array:
-    """(n,) datetime64, int64 or float64.
+def as_stamps(value: npt.ArrayLike, what: str, *, unknown: bool = False) -> Array:
+    """(n,) datetime64, int64 or float64; NaT or NaN among them only where `unknown` ones are allowed.
 
     Raises:
-        ValueError: Another shape, no stamp at all, NaT, NaN, infinity, or stamps that descend.
+        ValueError: Another shape, no stamp at all, NaT, NaN, infinity.
         TypeError: Neither datetimes nor numbers.
     """
     array = np.asarray(value)
@@ -36,10 +36,16 @@ def as_stamps(value: npt.ArrayLike, what: str) -> Array:
         raise ValueError(f"{what}: expected (n,) with at least one stamp, got shape {array.shape}")
     if array.dtype.kind != "M":
         array = array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
-    unknown = np.flatnonzero(np.isnat(array) if array.dtype.kind == "M" else ~np.isfinite(array))
-    if len(unknown):
-        raise ValueError(f"{what}: row {unknown[0]} is {array[unknown[0]]}; every sample needs a stamp")
+    wrong = np.flatnonzero(~np.isfinite(array) & ~(unknown & is_unknown(array)))
+    if len(wrong):
+        raise ValueError(f"{what}: row {wrong[0]} is {array[wrong[0]]}; every sample needs a stamp")
     return array
+
+
+def is_unknown(stamps: Array) -> Array:
+    """Which are NaT or NaN."""
+    found: Array = np.isnat(stamps) if stamps.dtype.kind == "M" else np.isnan(stamps)
+    return found
 
 
 def check_sorted(stamps: Array, what: str) -> None:
@@ -83,12 +89,14 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
     if dated and is_number and size == 0:
         size = np.timedelta64(0)
     if dated != isinstance(size, np.timedelta64) or not (dated or is_number):
-        wanted = 'a timedelta64, or text such as "12 months"' if dated else "a number, as the stamps are"
-        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
+        example = "12 months" if calendar else "10 days"
+        wanted = f'a timedelta64, or text such as "{example}"' if dated else "a number, as the stamps are"
+        hint = "; a label that reads so many rows ahead: label_end=label_ends(times, rows)" if what == "horizon" else ""
+        raise TypeError(f"{what}: expected {wanted}, got {value!r}{hint}")
     if (np.isnat(size) if dated else not np.isfinite(size)) or size < 0 or (size == 0 and not zero):
         raise ValueError(f"{what}: expected a length of time {'of at least' if zero else 'above'} 0, got {value!r}")
     if dated and not calendar and is_calendar(size):
-        raise ValueError(f"{what}: {size} has no fixed length; give days or less")
+        raise ValueError(f"{what}: {size} has no fixed length; give weeks, days or less")
     return size
 
 

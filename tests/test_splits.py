@@ -175,16 +175,18 @@ def test_a_planted_leak_is_caught() -> None:
 
 
 def test_months_of_the_calendar() -> None:
-    folds = windows.walk_forward(DAYS, np.timedelta64(12, "M"), np.timedelta64(3, "M"), np.timedelta64(3, "M"))
+    folds = windows.walk_forward(
+        DAYS, np.timedelta64(12, "M"), np.timedelta64(3, "M"), np.timedelta64(3, "M"), horizon=0
+    )
     bounds = [tuple(map(str, (f.train_bounds[0], f.validation_bounds[0], *f.test_bounds))) for f in folds]  # type: ignore[index]
     assert bounds[:2] == [("2000-01", "2001-01", "2001-04", "2001-07"), ("2000-04", "2001-04", "2001-07", "2001-10")]
     assert bounds[-1] == ("2001-07", "2002-07", "2002-10", "2003-01")
     assert [len(f.test) for f in folds[:2]] == [91, 92]
     assert [len(f.train) for f in folds[:2]] == [366, 365]  # 2000 was a leap year
-    later = windows.walk_forward(DAYS, "1 year", "1 month", "1 month", start="2001-02", step="1 month")
+    later = windows.walk_forward(DAYS, "1 year", "1 month", "1 month", horizon=0, start="2001-02", step="1 month")
     assert str(later[0].train_bounds[0]) == "2001-02"
     assert len(later) == 10
-    same = windows.walk_forward(DAYS[20:].astype("datetime64[ns]"), "12 months", "3 months", "3 months")
+    same = windows.walk_forward(DAYS[20:].astype("datetime64[ns]"), "12 months", "3 months", "3 months", horizon=0)
     assert [str(f.test_bounds[0]) for f in same] == [str(f.test_bounds[0]) for f in folds]  # the month's first
 
 
@@ -192,7 +194,7 @@ def test_other_sizes_and_stamps() -> None:
     days = windows.walk_forward(DAYS, datetime.timedelta(days=300), 0, "30 days", horizon="12 hours")
     assert str(days[0]) == "fold 1: train 2000-01-01 to 2000-10-27 (300), test 2000-10-27 to 2000-11-26 (30), purged 0"
     assert all(fold.validation_bounds is None and len(fold.validation) == 0 for fold in days)
-    objects = windows.walk_forward(DAYS.astype(object).tolist(), "300 days", 0, "30 days")
+    objects = windows.walk_forward(DAYS.astype(object).tolist(), "300 days", 0, "30 days", horizon=0)
     np.testing.assert_array_equal(objects[3].train, days[3].train)
     seconds = windows.walk_forward(np.arange(100) * 0.5, 20.0, 5, 10.0, horizon=1.0, expanding=True)
     assert [len(fold.train) for fold in seconds] == [38, 58, 78]
@@ -201,12 +203,15 @@ def test_other_sizes_and_stamps() -> None:
 
 def test_a_last_window_that_is_cut_off() -> None:
     times = np.arange(65)
-    assert [len(f.test) for f in windows.walk_forward(times, 20, 10, 20)] == [20, 15]
-    assert [len(f.test) for f in windows.walk_forward(times, 20, 10, 20, min_coverage=0.8)] == [20]
+    assert [len(f.test) for f in windows.walk_forward(times, 20, 10, 20, horizon=0)] == [20, 15]
+    assert [len(f.test) for f in windows.walk_forward(times, 20, 10, 20, horizon=0, min_coverage=0.8)] == [20]
 
 
 def test_label_ends() -> None:
-    np.testing.assert_array_equal(windows.label_ends([1, 4, 9, 16], 2), [9, 16, 16, 16])
+    np.testing.assert_array_equal(windows.label_ends([1, 4, 9, 16], 2), [9, 16, np.nan, np.nan])
+    np.testing.assert_array_equal(windows.label_ends([1, 4], 5), [np.nan, np.nan])
+    np.testing.assert_array_equal(windows.label_ends([1, 4], 0), [1, 4])
+    np.testing.assert_array_equal(windows.label_ends(DAYS[:3], 2), np.array([DAYS[2], "NaT", "NaT"], DAYS.dtype))
     with pytest.raises(ValueError, match="rows: expected at least 0"):
         windows.label_ends([1, 2], -1)
 
@@ -225,7 +230,8 @@ def test_label_ends() -> None:
         ({"label_end": DAYS[:5]}, ValueError, "one for each of the 1096 samples"),
         ({"label_end": np.arange(1096)}, TypeError, r"label_end: expected datetime64\[D\]"),
         ({"label_end": DAYS, "horizon": "1 day"}, ValueError, "give one of the two"),
-        ({"horizon": 5}, TypeError, 'horizon: expected a timedelta64, or text such as "12 months", got 5'),
+        ({"horizon": None}, ValueError, "give one of the two, how far a label reads ahead"),
+        ({"horizon": 5}, TypeError, r'text such as "10 days", got 5; .*: label_end=label_ends\(times, rows\)'),
         ({"horizon": "1 month"}, ValueError, "horizon: 1 months has no fixed length"),
         ({"horizon": "-1 days"}, ValueError, "horizon: expected text such as"),
         ({"embargo": np.timedelta64(-1, "D")}, ValueError, "embargo: expected a length of time of at least 0"),
@@ -236,20 +242,42 @@ def test_label_ends() -> None:
         ({"start": "2000-01-05"}, ValueError, "start: expected the first of a month"),
         ({"min_coverage": 0}, ValueError, "min_coverage"),
         ({"window": 0}, ValueError, "window: expected at least 1"),
-        ({"window": 600}, ValueError, "fold 1: no sample is left for train, 2000-01-01 to 2001-01-01; 0 are purged"),
+        (
+            {"window": 600},
+            ValueError,
+            "fold 1: no sample is left for train, 2000-01-01 to 2001-01-01: 0 are purged, and .*window",
+        ),
         ({"horizon": "400 days"}, ValueError, "no sample is left for train.*456 are purged"),
     ],
 )
 def test_bad_input(change: dict[str, Any], error: type[Exception], text: str) -> None:
     given = {"times": DAYS, "train": "12 months", "validation": "3 months", "test": "3 months"} | change
+    if "label_end" not in given:
+        given = {"horizon": 0} | given
     with pytest.raises(error, match=text):
         windows.walk_forward(**given)
 
 
+def test_samples_without_a_label_are_outside() -> None:
+    ends = windows.label_ends(DAYS, 10)  # of trading days, or any: in rows
+    folds = windows.walk_forward(DAYS, "12 months", "3 months", "9 months", label_end=ends, min_coverage=0.1)
+    kfolds = windows.purged_kfold(DAYS, 4, label_end=ends)
+    for fold in [*folds, *kfolds]:
+        assert set(range(len(DAYS) - 10, len(DAYS))) <= set(fold.outside.tolist())
+        windows.check_no_leakage(fold, DAYS, label_end=ends)
+    assert kfolds[-1].test[-1] == len(DAYS) - 11
+    numbers = np.arange(100)
+    one, same = (
+        windows.purged_kfold(numbers, 3, **how)
+        for how in ({"label_end": windows.label_ends(numbers, 7)}, {"horizon": 7})
+    )
+    np.testing.assert_array_equal(one[0].train, same[0].train[:-7])
+
+
 def test_bad_kfold() -> None:
     with pytest.raises(ValueError, match="folds: expected at least 2"):
-        windows.purged_kfold(np.arange(10), 1)
+        windows.purged_kfold(np.arange(10), 1, horizon=0)
     with pytest.raises(ValueError, match="too short for 5 folds: 10 samples at 2 different times"):
-        windows.purged_kfold([0] * 5 + [1] * 5, 5)
+        windows.purged_kfold([0] * 5 + [1] * 5, 5, horizon=0)
     with pytest.raises(ValueError, match="fold 1: no sample is left for train"):
         windows.purged_kfold(np.arange(10), 2, horizon=20)
