@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import split
 import store
-from auc import auc
-from bars import Bars, load
+from bars import Bars
+from exit_bars import make_bars
+from exit_bars import random_bars as bars_of
 from features import FEATURES, trade_features
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from indicators import Indicators, indicators
 from labels import labels
-from samples import make_samples
+from samples import Sample, load_samples, make_samples
 from trades import MAX_BARS, Trade, find_trades, follow
 
 import lstmcore
@@ -32,28 +34,11 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "exit_management"
 
 COMMON = settings(max_examples=40, deadline=None)
 ROWS = 420
+DAY = np.timedelta64(1, "D")
 
 
-def make_bars(**columns: Any) -> Bars:
-    """Bars from lists, with volume where the test has no use for it."""
-    rows = len(columns["close"])
-    dates = np.datetime64("2001-01-01") + np.arange(rows)
-    columns = {"date": dates, "volume": np.ones(rows)} | columns
-    return Bars(**{name: np.asarray(values) for name, values in columns.items()})
-
-
-def random_bars(seed: int, rows: int = ROWS) -> Bars:
-    random = np.random.default_rng(seed)
-    close = 1000 * np.exp(np.cumsum(random.normal(0, 0.01, rows)))
-    open_ = close * np.exp(random.normal(0, 0.005, rows))
-    high, low = np.maximum(open_, close), np.minimum(open_, close)
-    return make_bars(
-        open=open_,
-        high=high * (1 + random.exponential(0.003, rows)),
-        low=low * (1 - random.exponential(0.003, rows)),
-        close=close,
-        volume=random.uniform(1e9, 2e9, rows),
-    )
+def random_bars(seed: int) -> Bars:
+    return bars_of(seed, ROWS)
 
 
 def with_other_future(bars: Bars, known: int, seed: int) -> Bars:
@@ -81,33 +66,41 @@ def test_no_look_ahead(seed: int, now: int) -> None:
         np.testing.assert_array_equal(rows, after[key], strict=True)
 
 
-@COMMON
-@given(st.integers(0, 2**32), st.integers(1, 4))
-def test_no_training_label_reads_the_test_block(seed: int, folds: int) -> None:
-    bars = random_bars(seed)
-    samples = make_samples(bars)
-    trades = [sample.trade for sample in samples]
-    for fold in split.walk_forward(trades, len(bars), folds):
-        other = with_other_future(bars, fold.start, seed + 1)
-        for n in fold.train:
-            np.testing.assert_array_equal(labels(other, trades[n]), samples[n].labels)
-        assert all(trades[n].entry < fold.start <= trades[n].end for n in fold.purged)
-        assert all(fold.start <= trades[n].entry < fold.stop for n in fold.test)
-        assert sorted(fold.train + fold.purged + fold.test) == [
-            n for n, trade in enumerate(trades) if trade.entry < fold.stop
-        ]
+@pytest.fixture(scope="module")
+def real() -> list[Sample]:
+    pytest.importorskip("arch", reason="arch is not installed")
+    return load_samples()
 
 
-def test_the_purge_takes_trades_that_reach_into_the_test_block() -> None:
-    spans = [(2, 8), (3, 9), (4, 10), (9, 15), (10, 12), (19, 30), (20, 25)]
-    trades = [Trade(entry, end, 1, 100.0, 101.0, 2.0) for entry, end in spans]
-    fold = split.cut(trades, 10, 20)
-    assert (fold.train, fold.purged, fold.test) == ([0, 1], [2, 3], [4, 5])
+def test_no_label_reads_the_next_part(real: list[Sample]) -> None:
+    """Training ends before validation begins, and validation before the test, with what its labels read."""
+    folds = split.folds(real)
+    assert [str(fold.test_bounds[0])[:4] for fold in folds] == ["2007", "2009", "2011", "2013", "2015", "2017"]
+    for fold in folds:
+        entered, ended = (
+            {
+                name: np.array([real[row].dates[n] for row in rows])
+                for name, rows in (("train", fold.train), ("validation", fold.validation), ("test", fold.test))
+            }
+            for n in (0, -1)
+        )
+        assert min(map(len, entered.values())) > 70
+        assert (
+            ended["train"].max() + 7 * DAY
+            < np.datetime64(fold.validation_bounds[0], "D")
+            <= entered["validation"].min()
+        )
+        assert ended["validation"].max() + 7 * DAY < np.datetime64(fold.test_bounds[0], "D") <= entered["test"].min()
+    tested = [row for fold in folds for row in fold.test]
+    assert len(tested) == len(set(tested)) > 600
 
 
-def test_blocks_follow_each_other_to_the_last_bar() -> None:
-    folds = split.walk_forward([], 1000, 4)
-    assert [(fold.start, fold.stop) for fold in folds] == [(500, 625), (625, 750), (750, 875), (875, 1000)]
+def test_the_purge_takes_trades_that_reach_into_the_next_part(real: list[Sample]) -> None:
+    fold = split.folds(real)[0]
+    border = np.datetime64(fold.validation_bounds[0], "D")
+    late = [row for row in fold.purged if real[row].dates[0] < border]
+    assert late
+    assert all(real[row].dates[-1] + 7 * DAY >= border for row in late)
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -219,15 +212,6 @@ def test_indicators_equal_their_definitions(seed: int, t: int) -> None:
     np.testing.assert_allclose([series[t] for series in vars(found).values()], expected, rtol=1e-9, atol=1e-9)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=40))
-def test_auc_counts_pairs(pairs: list[tuple[bool, int]]) -> None:
-    ones = [score for label, score in pairs if label]
-    zeros = [score for label, score in pairs if not label]
-    wins = [(a > b) + (a == b) / 2 for a in ones for b in zeros]
-    expected = sum(wins) / len(wins) if wins else float("nan")
-    np.testing.assert_allclose(auc(*zip(*pairs, strict=True)), expected, rtol=1e-12)
-
-
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, *arguments]
@@ -235,59 +219,90 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of one whole run."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    pytest.importorskip("arch", reason="arch is not installed")
+    for package in ("pytorch_lightning", "arch", "matplotlib"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     out = tmp_path_factory.mktemp("exit_management")
-    done = python(str(EXAMPLE / "run.py"), "--out", str(out), "--epochs", "1")
+    done = python(str(EXAMPLE / "run.py"), "--out", str(out), "--quick")
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
 
-def test_the_whole_run(trained: tuple[Path, str]) -> None:
-    out, text = trained
-    folds = json.loads(store.score_report(out).read_text())
-    assert len(folds) == 3
-    for number, fold in enumerate(folds, start=1):
-        stored = store.Answers.load(store.answers_file(out, number))
-        assert fold["test_trades"] == len(stored.entry_date) > 50
-        assert fold["test_bars"] == len(stored.float32) == len(stored.float64) > 500
-        assert np.ptp(stored.float64) > 0.01  # a model that answers the same to everything compares well too
-        assert 0 < np.max(np.abs(stored.float32 - stored.float64)) < 1e-6
-        assert 0 < fold["largest_difference"] <= fold["limit"]
-        assert f"{fold['largest_difference']:.1e}" in text
-    bars = sum(fold["test_bars"] for fold in folds)
-    assert f"{sum(fold['test_trades'] for fold in folds)} trades and {bars} bars" in text
-    assert "no evidence of an edge" in text
+def test_the_whole_run(studied: tuple[Path, str]) -> None:
+    out, text = studied
+    results, equity = (json.loads((out / f"{name}.json").read_text()) for name in ("results", "equity"))
+    assert [fold["test"][0][:4] for fold in results["folds"]] == ["2015", "2017"]
+    tested = sum(fold["test_samples"] for fold in results["folds"])
+    assert [model["name"] for model in results["models"]] == [
+        f"{cell}-fold{fold}-seed0" for fold in (5, 6) for cell in ("lstm", "gru")
+    ]
+    for model in results["models"]:
+        answers = store.Answers.load(store.torch_answers(out, model["name"]))
+        assert model["test_trades"] == len(answers.trades) > 50
+        assert model["test_bars"] == len(answers.scores) > 500
+        assert np.ptp(answers.scores) > 0.01  # a model that answers the same to everything compares well too
+        assert 0 < model["largest_difference"] <= 2e-6
+        assert model["within_limit"]
+    assert {row["trades"] for row in results["rules"].values()} == {tested}
+    for group in ("by_fold", "by_market", "by_side", "by_regime"):
+        assert sum(rows["hold"]["trades"] for rows in results[group].values()) == tested
+    for rule, row in results["rules"].items():
+        assert row["expectancy"] <= results["rules"]["oracle"]["expectancy"]
+        assert row["expectancy_interval"][0] < row["expectancy"] < row["expectancy_interval"][1]
+        assert equity[rule][0]["r"][-1] == pytest.approx(tested * row["expectancy"], abs=1e-3)
+        assert f"{row['expectancy']:+.3f}" in text
+    assert f"{max(m['largest_difference'] for m in results['models']):.1e}" in text
+    report = (out / "report.md").read_text()
+    assert "A small run: too little to conclude from." in report
+    for picture in re.findall(r"!\[\]\((.+?)\)", report):
+        assert (out / picture).stat().st_size > 10_000
+    assert report.count("![](") == len(list(out.glob("*.png"))) == 6
 
 
-def test_the_scaler_knows_the_training_part_only(trained: tuple[Path, str]) -> None:
-    out, _ = trained
-    bars = load()
-    samples = make_samples(bars)
-    folds = split.walk_forward([sample.trade for sample in samples], len(bars), 3)
-    for number, fold in enumerate(folds, start=1):
-        rows = np.concatenate([samples[n].features for n in fold.train]).astype(np.float64)
-        scaler = lstmcore.load(store.model_file(out, number), backend="numpy").layers[0]
+def test_what_a_trade_scaled_over_its_life_promises_does_not_come(studied: tuple[Path, str]) -> None:
+    out, _ = studied
+    failed = {row["name"]: row for row in json.loads((out / "results.json").read_text())["failures"]}
+    honest, wrong = failed["honest run"], failed["scaled over its life"]
+    assert honest["reported"] == honest["live"]
+    assert wrong["reported"]["auc"] > max(wrong["live"]["auc"], honest["live"]["auc"]) + 0.1
+    assert wrong["reported"]["expectancy"] > wrong["live"]["expectancy"] + 0.3
+
+
+def test_a_run_goes_on_where_it_ended(studied: tuple[Path, str], tmp_path: Path) -> None:
+    out, text = studied
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    lost = tmp_path / "pieces" / "lstm-fold6-seed0.json"
+    kept = json.loads(lost.read_text())
+    lost.unlink()
+    done = python(str(EXAMPLE / "run.py"), "--out", str(tmp_path), "--quick", "--resume")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(lost.read_text())
+    assert (made["settings"], made["result"]) == (kept["settings"], kept["result"])  # trained again from the same seed
+    assert done.stdout.splitlines()[:15] == text.splitlines()[:15]  # below are latencies
+
+
+def test_the_scaler_knows_the_training_part_only(studied: tuple[Path, str], real: list[Sample]) -> None:
+    out, _ = studied
+    for fold in split.folds(real)[-2:]:
+        rows = np.concatenate([real[n].features for n in fold.train]).astype(np.float64)
+        scaler = lstmcore.load(store.model_file(out, f"lstm-fold{fold.number}-seed0"), backend="numpy").layers[0]
         assert isinstance(scaler, Scaler)
         np.testing.assert_allclose(scaler.weights["mean"], rows.mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(scaler.weights["scale"], rows.std(axis=0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [1e-5, float("nan")])
-def test_a_difference_is_an_error(trained: tuple[Path, str], tmp_path: Path, wrong: float) -> None:
-    out, _ = trained
-    for file in out.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    path = store.answers_file(tmp_path, 2)
+def test_a_difference_is_an_error(studied: tuple[Path, str], tmp_path: Path, wrong: float) -> None:
+    out, _ = studied
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    path = store.torch_answers(tmp_path, "gru-fold5-seed0")
     answers = store.Answers.load(path)
-    answers.float32[-1] += wrong
-    answers.float64[-1] += wrong
+    answers.scores[-1] += wrong
     answers.save(path)
     assert python(str(EXAMPLE / "score.py"), "--out", str(tmp_path)).returncode == 1
-    verdicts = [fold["within_limit"] for fold in json.loads(store.score_report(tmp_path).read_text())]
-    assert verdicts == [True, False, True]
+    verdicts = [model["within_limit"] for model in json.loads(store.score_report(tmp_path).read_text())]
+    assert verdicts == [True, False, True, True]
 
 
 def test_the_scoring_process_cannot_import_torch() -> None:

@@ -20,19 +20,23 @@ FEATURES = (
 )
 
 
-def trade_features(bars: Bars, known: Indicators, trade: Trade) -> npt.NDArray[np.float32]:
-    """(open bars, 8): a row for each close the trade is open over, the columns as in FEATURES."""
-    held = slice(trade.entry, trade.end)
+def trade_features(bars: Bars, known: Indicators, trade: Trade, ahead: int = 0) -> npt.NDArray[np.float32]:
+    """(open bars, 8): a row for each close the trade is open over, the columns as in FEATURES.
+
+    With `ahead` = 1 the row of each close holds the next bar's values instead, as a window that is off by one does:
+    what that costs is for failures.py to show.
+    """
+    held = slice(trade.entry, trade.end + ahead)
     best, worst = (bars.high, bars.low) if trade.side > 0 else (bars.low, bars.high)
     to_r = trade.side / trade.risk
     columns = (
         (bars.close[held] - trade.entry_price) * to_r,
         np.maximum(np.maximum.accumulate((best[held] - trade.entry_price) * to_r), 0),
         np.minimum(np.minimum.accumulate((worst[held] - trade.entry_price) * to_r), 0),
-        np.arange(1, trade.open_bars + 1),
+        np.arange(1, trade.open_bars + 1 + ahead),
         known.atr[held] / known.atr[trade.entry - 1],
         known.trend[held] * trade.side,
         known.momentum[held] * trade.side,
         known.volume_ratio[held],
     )
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.stack(columns, axis=1)[ahead:].astype(np.float32)

@@ -14,32 +14,31 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-import bars as bar_data
 import numpy as np
 import store
-from auc import auc
-from samples import Sample, make_samples
+from exits import by_score
+from samples import Sample, load_samples
 
 import lstmcore
 from lstmcore.layers import Array
+from lstmcore.metrics import auc
 
 LIMIT = 2e-6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score all folds in the folder; 0 if every difference is within its limit, else 1."""
+    """Score all models in the folder; 0 if every difference is within its limit, else 1."""
     parser = argparse.ArgumentParser(description="Score without torch what run.py trained with it.")
     parser.add_argument("--out", type=Path, required=True, help="the folder that run.py trained into")
     out = parser.parse_args(argv).out
     if not store.train_report(out).is_file():
         parser.error(f"--out: {out} holds no {store.train_report(out).name}; run.py writes it")
     forbid_torch()
-    bars = bar_data.load()
-    by_date = {str(bars.date[sample.trade.entry]): sample for sample in make_samples(bars)}
-    folds = len(json.loads(store.train_report(out).read_text()))
-    report = [score_fold(out, number, by_date) for number in range(1, folds + 1)]
+    by_name = {sample.name: sample for sample in load_samples()}
+    models = json.loads(store.train_report(out).read_text())
+    report = [score_model(out, model["name"], model["threshold"], by_name) for model in models]
     store.score_report(out).write_text(json.dumps(report, indent=1))
-    return 0 if all(fold["within_limit"] for fold in report) else 1
+    return 0 if all(model["within_limit"] for model in report) else 1
 
 
 class NoTorch(MetaPathFinder):
@@ -58,38 +57,44 @@ def forbid_torch() -> None:
     sys.meta_path.insert(0, NoTorch())
 
 
-def score_fold(out: Path, number: int, by_date: dict[str, Sample]) -> dict[str, Any]:
-    """One fold's model over its test trades."""
-    model = lstmcore.load(store.model_file(out, number), backend="c")
-    expected = store.Answers.load(store.answers_file(out, number))
-    trades = [by_date[str(date)] for date in expected.entry_date]
+def score_model(out: Path, name: str, threshold: float, by_name: dict[str, Sample]) -> dict[str, Any]:
+    """One model over the test trades of its fold."""
+    model = lstmcore.load(store.model_file(out, name), backend="c")
+    expected = store.Answers.load(store.torch_answers(out, name))
+    trades = [by_name[str(trade)] for trade in expected.trades]
     scores, times = score(model, trades)
-    difference = float(np.max(np.abs(scores - expected.float32)))
-    limit = max(LIMIT, 2 * float(np.max(np.abs(expected.float32 - expected.float64))))
+    store.Answers(expected.trades, np.concatenate(scores)).save(store.core_answers(out, name))
+    of_torch = np.split(expected.scores, np.cumsum([len(one) for one in scores])[:-1])
+    difference = float(np.max(np.abs(np.concatenate(scores) - expected.scores)))
     p50, p99 = np.percentile(times, [50, 99])
     return {
+        "name": name,
         "test_trades": len(trades),
-        "test_bars": len(scores),
-        "test_auc": auc(np.concatenate([sample.labels for sample in trades]), scores),
+        "test_bars": len(expected.scores),
+        "test_auc": auc(np.concatenate([sample.labels for sample in trades]), np.concatenate(scores)),
         "largest_difference": difference,
-        "largest_difference_float64": float(np.max(np.abs(scores - expected.float64))),
-        "limit": limit,
-        "within_limit": difference <= limit,  # NaN is not
+        "within_limit": difference <= LIMIT,  # NaN is not
+        "other_decisions": sum(
+            by_score(a, threshold) != by_score(b, threshold) for a, b in zip(scores, of_torch, strict=True)
+        ),
         "kernel": model.kernel,
         "microseconds": {"p50": float(p50), "p99": float(p99), "max": float(np.max(times))},
     }
 
 
-def score(model: lstmcore.Model, trades: Sequence[Sample]) -> tuple[Array, Array]:
-    """At each bar of each trade the answer to all bars so far, and the microseconds it took; both (bars,)."""
+def score(model: lstmcore.Model, trades: Sequence[Sample]) -> tuple[list[Array], Array]:
+    """For each trade the answer at each of its bars, one push a bar; and the microseconds of every push."""
+    stream = model.stateful()
     scores, times = [], []
     for sample in trades:
-        for n in range(len(sample.features)):
-            so_far = sample.features[: n + 1]
+        stream.reset()
+        own = np.empty(len(sample.features), np.float32)
+        for n, row in enumerate(sample.features):
             start = time.perf_counter_ns()
-            scores.append(float(model(so_far)))
+            own[n] = stream.push(row)
             times.append((time.perf_counter_ns() - start) / 1000)
-    return np.array(scores), np.array(times)
+        scores.append(own)
+    return scores, np.array(times)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,30 @@
-"""Walk-forward: each block of years is scored by a model that was trained on what came before it."""
+"""Walk-forward over the years: six years to train on, two to stop and to choose by, two to test; then two years on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from trades import Trade
+from samples import Sample
 
-TRAIN_FIRST = 0.5  # of the bars, before the first test block
+from lstmcore.windows import Fold, check_no_leakage, walk_forward
 
-
-@dataclass(frozen=True)
-class Fold:
-    """Row numbers of bars, and places in the list of trades."""
-
-    start: int  # the test block's first bar
-    stop: int  # behind its last
-    train: list[int]  # closed before `start`, so that no label reads the test block
-    purged: list[int]  # entered before `start` and still open there: neither trained with nor tested
-    test: list[int]  # entered in the block
+START = np.datetime64("1999-01-01")
+TRAIN, VALIDATION, TEST = "6 years", "2 years", "2 years"
+EMBARGO = "7 days"
 
 
-def walk_forward(trades: Sequence[Trade], bars: int, folds: int) -> list[Fold]:
-    """`folds` test blocks of equal length in bars; each trains on all that came before it."""
-    edges = np.linspace(TRAIN_FIRST * bars, bars, folds + 1).astype(int).tolist()
-    return [cut(trades, start, stop) for start, stop in pairwise(edges)]
+def folds(samples: Sequence[Sample]) -> list[Fold]:
+    """The folds, whose rows are places in `samples`.
 
+    A trade's labels read its bars up to its last, so that is where its label's span ends: a trade that is still open
+    within a week of the next part is in none.
 
-def cut(trades: Sequence[Trade], start: int, stop: int) -> Fold:
-    """The fold whose test block is bars `start` ... `stop` - 1."""
-    before = [n for n, trade in enumerate(trades) if trade.entry < start]
-    return Fold(
-        start,
-        stop,
-        train=[n for n in before if trades[n].end < start],
-        purged=[n for n in before if trades[n].end >= start],
-        test=[n for n, trade in enumerate(trades) if start <= trade.entry < stop],
-    )
+    Args:
+        samples: By entry date.
+    """
+    entered, ended = (np.array([sample.dates[n] for sample in samples]) for n in (0, -1))
+    found = walk_forward(entered, TRAIN, VALIDATION, TEST, label_end=ended, embargo=EMBARGO, start=START)
+    for fold in found:
+        check_no_leakage(fold, entered, label_end=ended, embargo=EMBARGO)
+    return found

@@ -1,4 +1,4 @@
-"""What the first process leaves for the second: for each fold a model file and torch's answers beside it."""
+"""What the first process leaves for the second, and the second for the report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Answers:
-    """Torch's answer at every bar of every test trade, the trades' bars one behind the other."""
+    """One model's answer at every bar of every test trade, the trades' bars one behind the other."""
 
-    entry_date: npt.NDArray[np.datetime64]  # (trades,)
-    float32: npt.NDArray[np.float32]  # (bars,)
-    float64: npt.NDArray[np.float64]  # (bars,); the same weights and features, computed in float64
+    trades: npt.NDArray[np.str_]  # (trades,), Sample.name
+    scores: npt.NDArray[np.float32]  # (bars,)
 
     def save(self, path: Path) -> None:
         """Write a .npz file."""
@@ -28,21 +27,26 @@ class Answers:
             return cls(**arrays)
 
 
-def model_file(out: Path, fold: int) -> Path:
-    """Where a fold's model is; folds count from 1."""
-    return out / f"fold_{fold}.safetensors"
+def model_file(out: Path, name: str) -> Path:
+    """Where a model is; names are like lstm-fold2-seed0."""
+    return out / "models" / f"{name}.safetensors"
 
 
-def answers_file(out: Path, fold: int) -> Path:
-    """Where torch's answers to a fold's test trades are."""
-    return out / f"fold_{fold}.npz"
+def torch_answers(out: Path, name: str) -> Path:
+    """Where torch's answers to a model's test trades are."""
+    return out / "models" / f"{name}.torch.npz"
+
+
+def core_answers(out: Path, name: str) -> Path:
+    """Where the C backend's answers to the same trades are."""
+    return out / "models" / f"{name}.core.npz"
 
 
 def train_report(out: Path) -> Path:
-    """A list with an object a fold: dates, trades, bars, AUC on the training part."""
-    return out / "train.json"
+    """A list with an object a model: name, cell, fold, seed, threshold, figures of the training."""
+    return out / "models.json"
 
 
 def score_report(out: Path) -> Path:
-    """A list with an object a fold: trades, bars, AUC on the test part, differences, times."""
-    return out / "score.json"
+    """A list with an object a model: trades, bars, AUC on the test part, difference from torch, times."""
+    return out / "scored.json"

@@ -10,7 +10,7 @@ from indicators import SLOW_BARS, Indicators, highest, lowest
 
 BREAKOUT_BARS = 20
 RISK_IN_ATR = 2.0
-MAX_BARS = 20
+MAX_BARS = 60
 
 
 @dataclass(frozen=True)
