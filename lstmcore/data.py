@@ -18,6 +18,7 @@ class Data(NamedTuple):
 
     values: Array  # (rows, columns), or (N, T, F) from .npy
     notes: list[str]
+    names: list[str] | None = None  # of the columns; None from .npy
 
 
 def read(path: str, columns: Sequence[str] | None = None) -> Data:
@@ -130,12 +131,12 @@ def _assemble(path: str, header: Sequence[str], columns: Sequence[str] | None, n
         if name not in header:
             raise ValueError(f"{path}: no column {name!r}; there are {', '.join(header)}")
     found = {name: numbers(name) for name in columns or header}
-    kept = [values for values in found.values() if values is not None]
+    kept = {name: values for name, values in found.items() if values is not None}
     left_out = [name for name, values in found.items() if values is None]
     notes = [f"{path}: left out, not numbers: {', '.join(left_out)}"] if left_out else []
     if empty:
         notes.append(f"{path}: {empty} empty cells are read as NaN")
-    return Data(np.stack(kept, axis=1) if kept else np.empty((0, 0)), notes)
+    return Data(np.stack(list(kept.values()), axis=1) if kept else np.empty((0, 0)), notes, list(kept))
 
 
 def _is_number(text: str) -> bool:

@@ -61,7 +61,8 @@ class Steps:
         if letter in gates:
             values: Array = gates[letter]
             return values
-        raise AttributeError(f"{letter!r}: the trace of a layer has its gates ({', '.join(gates)}), and x, h, c, state")
+        others = "x, h, state" if self.__dict__.get("c") is None else "x, h, c, state"
+        raise AttributeError(f"{letter!r}: the trace of a layer has its gates ({', '.join(gates)}), and {others}")
 
     def __repr__(self) -> str:
         letters = " ".join([*self.gates, *(["c"] if self.c is not None else []), "h"])
@@ -96,20 +97,27 @@ class Trace(Sequence[Steps]):
 
     def __getitem__(self, key: Any) -> Any:
         if not isinstance(key, str):
-            return self.steps[key]
+            try:
+                return self.steps[key]
+            except IndexError:
+                raise IndexError(f"{key}: the trace has {len(self)} recurrent layers, counted from 0") from None
         for steps in self.steps:
             if steps.name == key:
                 return steps
         raise KeyError(f"{key!r}: the traced layers are {', '.join(repr(steps.name) for steps in self.steps)}")
 
     def __getattr__(self, name: str) -> Any:
-        steps = self.__dict__.get("steps", ())
-        if name.startswith("__") or not steps:
+        steps: tuple[Steps, ...] | None = self.__dict__.get("steps")
+        if name.startswith("__") or steps is None:  # a copy under way has no fields yet
             raise AttributeError(name)
-        if len(steps) > 1:
-            names = ", ".join(repr(one.name) for one in steps)
-            raise AttributeError(f"{name!r}: the model has {names}; name one, as in trace[{steps[0].name!r}].{name}")
-        return getattr(steps[0], name)
+        if len(steps) == 1:
+            return getattr(steps[0], name)
+        having = [one.name for one in steps if getattr(one, name, None) is not None]
+        if having:
+            one_of = f"{', '.join(map(repr, having))}; name one, as in trace[{having[0]!r}].{name}"
+            raise AttributeError(f"{name!r}: it is there for {one_of}")
+        gates = "; ".join(f"{one.name!r} has {', '.join(one.gates)}" for one in steps) or "the model has none"
+        raise AttributeError(f"{name!r}: no recurrent layer has it; of gates, {gates}")
 
     def __repr__(self) -> str:
         size = f"answer {np.round(self.answer, 4)}" if self.answer.size <= 8 else f"answer {show(self.answer.shape)}"

@@ -696,3 +696,25 @@ def test_a_full_disk_is_one_line(model_file: str) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "No space left" in done.stderr
+
+
+def test_layers_of_a_state_dict_are_proposed_and_refused(
+    model_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The JSON that the error proposes can be used, and what is wrong with such a file names the file."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.nn.ModuleDict({"lstm": torch.nn.LSTM(3, 4), "fc": torch.nn.Linear(4, 1)}).state_dict(), "m.pt")
+    text = fails(capsys, "inspect", "m.pt")
+    assert 'give it in a file of JSON with --layers, perhaps [["lstm", "LSTM"], ["fc", "Linear"]] with' in text
+    assert "with --against-layers, perhaps [[" in fails(capsys, "verify", model_file, "--against", "m.pt")
+    Path("layers.json").write_text(text.partition("perhaps ")[2].partition(" with the functions")[0])
+    assert main(["inspect", "m.pt", "--layers", "layers.json", "--json"]) == 0
+    assert [layer["name"] for layer in json.loads(capsys.readouterr().out)["layers"]] == ["lstm", "fc"]
+    for content, expected in (
+        ([["lstm", "LSTN"]], "layers.json: layers[0]: unknown kind 'LSTN'; perhaps 'LSTM'"),
+        ({"lstm": "LSTM"}, "layers.json: layers: expected a list of layers, got dict"),
+        ([["lstm", "LSTM"]], "m.pt: fc."),
+    ):
+        Path("layers.json").write_text(json.dumps(content))
+        assert expected in fails(capsys, "inspect", "m.pt", "--layers", "layers.json")

@@ -114,7 +114,54 @@ def test_overview_and_what_it_cannot_draw(model: Model, window: Any) -> None:
 def test_a_window_with_nan_can_be_drawn(model: Model, window: Any, tmp_path: Path) -> None:
     broken = window.copy()
     broken[0] = np.nan
-    plot.overview(model, broken).savefig(tmp_path / "nan.png")
+    broken[3, 2] = np.inf
+    figure = plot.overview(model, broken)
+    figure.savefig(tmp_path / "nan.png")
+    assert figure.get_suptitle().startswith("NaN or infinite in the window: 11 of 200 numbers, first at tick 0")
+    assert plot.overview(model, window).get_suptitle() == ""
+
+
+def test_the_units_that_move_most_are_found_before_a_nan(model: Model, window: Any) -> None:
+    broken = window.copy()
+    broken[-1, 0] = np.nan
+    figure = plot.state(model.trace(broken))
+    drawn = {str(line.get_label()) for line in figure.axes[1].lines if "unit" in str(line.get_label())}
+    moves = np.ptp(model.trace(window).c[:-1], axis=0)
+    assert drawn == {f"unit {n}" for n in np.argsort(-moves)[:5]}
+
+
+def test_a_tick_of_the_overview_stands_under_the_same_tick(model: Model, window: Any) -> None:
+    names = [f"a feature with a long name, {n}" for n in range(10)]
+    figure = plot.overview(model, window, features=names)
+    figure.draw_without_rendering()
+    bars = {axes.images[0].colorbar.ax: axes for axes in figure.axes if axes.images}
+    panels = [axes for axes in figure.axes if axes not in bars]
+    assert (len(panels), len(bars)) == (9, 7)
+    for tick in (0, 13, 19):
+        places = [axes.transData.transform((tick, 0))[0] for axes in panels]
+        np.testing.assert_allclose(places, places[0], atol=1e-6)
+    for bar, axes in bars.items():
+        gap = bar.get_window_extent().x0 - axes.get_window_extent().x1
+        assert 0 < gap < 30  # pixels, of 1100
+    for axes in figure.axes:  # nothing is pushed off the picture
+        box = axes.get_tightbbox()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_a_legend_leaves_the_heading_alone(window: Any) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    parts = figure.subfigures(1, 3)
+    plot.score(small(L.LSTM), window[:, :3], into=parts[2])
+    figure.draw_without_rendering()
+    axes = parts[2].axes[0]
+    legend = axes.get_legend().get_window_extent()
+    heading = next(text for text in axes.get_children() if getattr(text, "get_text", str)().startswith("The answer"))
+    assert not legend.overlaps(heading.get_window_extent())
+    assert not legend.overlaps(axes.get_window_extent())
+    assert legend.x1 <= figure.bbox.x1
 
 
 def test_drawing_into_a_part_of_a_figure(model: Model, window: Any) -> None:
@@ -139,10 +186,43 @@ def test_nothing_is_shown_and_no_setting_is_touched(model: Model, window: Any) -
     assert _pylab_helpers.Gcf.get_all_fig_managers() == []
 
 
+def test_a_model_a_trace_and_its_parts_are_told_apart(model: Model, window: Any) -> None:
+    trace: Any = model.trace(window)
+    wrong: Any = model
+    for picture in (plot.gates, plot.state, plot.attribution):
+        with pytest.raises(TypeError, match=r"^trace: expected what model.trace\(window\) gives, got a Model$"):
+            picture(wrong)
+        with pytest.raises(TypeError, match=r"got its part 'lstm'; give the whole trace, .* with layer='lstm'"):
+            picture(trace["lstm"])
+    for of_a_model in (plot.score, plot.overview):
+        with pytest.raises(TypeError, match=r"^model: expected a Model, got a Trace$"):
+            of_a_model(trace, window)
+
+
+def test_where_to_draw_is_a_figure_or_a_part_of_one(model: Model, window: Any) -> None:
+    from matplotlib.figure import Figure
+
+    trace, axes = model.trace(window), Figure().subplots()
+    lines: Any = ([0.5], [0.4], [0.6])
+    pictures: list[Any] = [
+        lambda: plot.gates(trace, into=axes),
+        lambda: plot.state(trace, into=axes),
+        lambda: plot.score(model, window, into=axes),
+        lambda: plot.attribution(trace, into=axes),
+        lambda: plot.vanishing_gradient((3,), into=axes),
+        lambda: plot.accuracy([8], {"RNN": lines}, into=axes),
+    ]
+    for picture in pictures:
+        with pytest.raises(TypeError, match=r"^into: expected a Figure or a SubFigure .*, got Axes$"):
+            picture()
+
+
 def test_what_is_refused(model: Model, window: Any) -> None:
     trace = model.trace(window)
     with pytest.raises(ValueError, match="features: expected 10 names, got 2"):
         plot.attribution(trace, features=["a", "b"])
+    with pytest.raises(TypeError, match="features: expected a list of 10 names, got the str 'abcdefghij'"):
+        plot.overview(model, window, features="abcdefghij")
     with pytest.raises(ValueError, match="output: expected 0 to 0"):
         plot.attribution(trace, 1)
     with pytest.raises(ValueError, match="layer: expected a number below 1, got 1"):
@@ -221,11 +301,9 @@ def test_the_command(picture: str, files: Path, capsys: pytest.CaptureFixture[st
     assert err == f"lstmcore: out.png: {picture} of 10 ticks\n"
 
 
-def test_the_command_reads_what_predict_reads(files: Path) -> None:
-    columns = ",".join(market.FEATURES)
-    assert (
-        main(["plot", str(MODEL), "ticks.csv", "-o", "out.svg", "--columns", columns, "--picture", "attribution"]) == 0
-    )
+@pytest.mark.parametrize("more", [[], ["--columns", ",".join(market.FEATURES)]])
+def test_the_command_reads_what_predict_reads(more: list[str], files: Path) -> None:
+    assert main(["plot", str(MODEL), "ticks.csv", "-o", "out.svg", "--picture", "attribution", *more]) == 0
     text = (files / "out.svg").read_text()
     assert all(f"<!-- {name} -->" in text for name in market.FEATURES)
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")

@@ -115,6 +115,26 @@ def test_an_oversized_header_is_refused_before_it_is_read(path: Path) -> None:
         assert f"header of {length} bytes" in refused(path)
 
 
+@pytest.mark.parametrize(
+    ("start", "text"),
+    [
+        (b"PK\x03\x04\x14\x00\x00\x00\x00\x00", "a zip archive, as .keras and .pt files are"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", "HDF5, as .h5 files are"),
+        (b"\x08\x0a\x12\x07pytorch", "a .onnx file"),
+    ],
+)
+def test_another_formats_file_is_called_what_it_looks_like(path: Path, start: bytes, text: str) -> None:
+    path.write_bytes(start + bytes(100))
+    assert f"no safetensors file: it looks like {text}; give it that format's suffix" in refused(path)
+
+
+def test_an_exported_file_under_another_name(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    lstmcore.load(path).export_onnx(tmp_path / "m.onnx")
+    path.write_bytes((tmp_path / "m.onnx").read_bytes())
+    assert "it looks like a .onnx file" in refused(path)
+
+
 def renamed(path: Path, key: str, twin: str) -> None:
     """Give a key in the header the name of another one of the same length."""
     data = path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import json
 import subprocess
 import sys
 import warnings
@@ -417,6 +418,10 @@ def test_what_the_error_proposes_for_both_directions_can_be_used(steps, tmp_path
         read_file(tmp_path / "m.pt")
     layers = ast.literal_eval(str(raised.value).partition("layers=[")[2].partition("]")[0])
     assert [entry[1:] for entry in layers] == [("GRU",), ("LSTM", {"return_sequences": False}), ("Linear",)]
+    in_json = raised.value.on_command_line("--layers")
+    assert '(or for out[:, -1] of both directions, true and a "Last" behind' in in_json
+    listed = json.loads(in_json.partition("perhaps ")[2].partition("] (or")[0] + "]")
+    assert [tuple(entry) for entry in listed] == [*layers]
     if steps:
         layers = [layers[0], ("b", "LSTM", {"return_sequences": True}), "Last", layers[2]]
     assert_same(module, lstmcore.Model(read_file(tmp_path / "m.pt", layers), backend="numpy"), 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -172,14 +173,40 @@ def test_names_that_are_not_there() -> None:
     stack, window = one_layer(L.LSTM, num_layers=2)
     two = Model([stack]).trace(window)
     with pytest.raises(
-        AttributeError, match=r"the model has 'layer_l0', 'layer_l1'; name one, as in trace\['layer_l0'\]"
+        AttributeError, match=r"'i': it is there for 'layer_l0', 'layer_l1'; name one, as in trace\['layer_l0'\]\.i"
     ):
         _ = two.i
-    with pytest.raises(AttributeError, match="i"):
+    for number in (2, -3):
+        with pytest.raises(IndexError, match=f"^{number}: the trace has 2 recurrent layers, counted from 0"):
+            two[number]
+    assert two[:1] == (two["layer_l0"],)
+    with pytest.raises(AttributeError, match="'i': no recurrent layer has it; of gates, the model has none"):
         _ = Model([make(L.Linear, "fc", np.random.default_rng(0), in_features=3, out_features=1)]).trace(window).i
+
+
+def test_only_what_is_there_is_proposed() -> None:
+    stack, window = one_layer(L.GRU, num_layers=2)
+    trace = Model([stack]).trace(window)
+    with pytest.raises(AttributeError) as caught:
+        _ = trace.f
+    assert str(caught.value) == (
+        "'f': no recurrent layer has it; of gates, 'layer_l0' has r, z, n; 'layer_l1' has r, z, n"
+    )
+    with pytest.raises(AttributeError, match="'c': no recurrent layer has it"):
+        _ = trace.c
+    with pytest.raises(AttributeError, match=r"'layer_l0', 'layer_l1'; name one, as in trace\['layer_l0'\]\.state"):
+        _ = trace.state
+    with pytest.raises(AttributeError, match=r"gates \(r, z, n\), and x, h, state$"):
+        _ = trace[0].f
+    rng = np.random.default_rng(0)
+    gru = make(L.GRU, "gru", rng, input_size=3, hidden_size=4, return_sequences=True)
+    mixed = Model([gru, make(L.LSTM, "lstm", rng, input_size=4, hidden_size=2)]).trace(window)
+    with pytest.raises(AttributeError, match=r"^'c': it is there for 'lstm'; name one, as in trace\['lstm'\]\.c$"):
+        _ = mixed.c
 
 
 def test_a_trace_can_be_copied() -> None:
     layer, window = one_layer(L.LSTM)
     trace = Model([layer]).trace(window)
     np.testing.assert_array_equal(copy.deepcopy(trace).f, trace.f)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(trace)).c, trace.c)

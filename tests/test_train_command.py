@@ -52,17 +52,21 @@ accelerator = "cpu"
 
 
 def write_data(folder: Path) -> tuple[Array, Array]:
-    """ticks.csv: three features a row an hour, and whether the first was high of late; the last 4 have no label."""
+    """ticks.csv: three features a row an hour, and whether the first was high of late; the last 4 have no label.
+
+    Behind them what cannot be trained with: a feature that has a gap, labels that are all 1, and some that end early.
+    """
     rng = np.random.default_rng(3)
     x = rng.standard_normal((HOURS, 3))
     up = (np.convolve(x[:, 0], np.ones(5))[:HOURS] > 0).astype(int)
     price = 100 + np.cumsum(x[:, 1])
     stamps = np.datetime64("2024-01-01T00:00") + np.arange(HOURS).astype("timedelta64[h]")
     with open(folder / "ticks.csv", "w", encoding="utf-8") as file:
-        print("time,a,b,c,up,price", file=file)
+        print("time,a,b,c,up,price,gap,one,early", file=file)
         for n in range(HOURS):
             label = "" if n >= HOURS - 4 else up[n]
-            print(f"{stamps[n]}Z", *(f"{v:.6f}" for v in x[n]), label, f"{price[n]:.6f}", sep=",", file=file)
+            wrong = "" if n == 700 else 0, 1, up[n] if n < 46 * 24 else ""
+            print(f"{stamps[n]}Z", *(f"{v:.6f}" for v in x[n]), label, f"{price[n]:.6f}", *wrong, sep=",", file=file)
     return x, up
 
 
@@ -107,6 +111,11 @@ def test_the_report_is_of_the_deployed_model(trained: Path) -> None:
     text = (trained / "out" / "report.md").read_text()
     assert f"| {last['auc']:.4f} |" in text
     assert "gru" in text
+    share = rows[test, 3].mean()
+    assert last["share_of_commoner_label"] == pytest.approx(max(share, 1 - share))
+    assert f"| {last['accuracy']:.4f} | {last['share_of_commoner_label']:.4f} |" in text
+    assert "\n- of no model: the log loss of " in text
+    assert "\n- right: the share of answers " in text
 
 
 def test_it_goes_on_and_does_not_overwrite(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +143,8 @@ def test_two_processes_write_once(trained: Path, tmp_path: Path) -> None:
     ("old", "new", "text"),
     [
         ("window = 10", "windw = 10", "data.windw: unknown key; perhaps 'window'; known are path, features"),
+        ('embargo = "2 hours"', "horizon = 4", "split.horizon: unknown key; it is data.horizon; known are train, test"),
+        ("hidden = 8", "patience = 8", "model.patience: unknown key; it is training.patience; known are kind"),
         ("[training]", "[trainning]", r"unknown section \[trainning\]; perhaps 'training'; known are data, split"),
         ("window = 10", 'window = "10"', "data.window: expected a whole number, got str '10'"),
         ("window = 10", "window = 0", "data.window: expected at least 1, got 0"),
@@ -162,11 +173,17 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, old: str, new: str, text: str
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ('timestamp = "time"', 'timestamp = "tim"', "no column 'tim'; there are time, a, b, c, up, price"),
-        ('timestamp = "time"', 'timestamp = "up"', "times: row"),
-        ('target = "up"', 'target = "a"', "targets: expected 0 or 1"),
-        ('"30 days"', '"300 days"', "times: too short for one fold"),
-        ('"30 days"', "300", 'train: expected a timedelta64, or text such as "12 months", got 300'),
+        ('timestamp = "time"', 'timestamp = "tim"', "no column 'tim'; there are time, a, b, c, up, price, gap"),
+        ('timestamp = "time"', 'timestamp = "up"', "ticks.csv: column 'up': row"),
+        ('target = "up"', 'target = "a"', "ticks.csv: column 'a': expected 0 or 1, got 2.04"),
+        ('["a", "b", "c"]', '["a", "up2"]', "ticks.csv: no column 'up2'; there are time, a"),
+        ('"30 days"', '"300 days"', "wrong.toml: split: times: too short for one fold"),
+        ('"30 days"', "300", 'wrong.toml: split.train: expected a timedelta64, or text such as "12 months", got 300'),
+        ('"2 hours"', '"4 moons"', 'wrong.toml: split.embargo: expected text such as "12 months"; units'),
+        ('"2 hours"', '"40 days"', "wrong.toml: split: fold 1: no sample is left for train"),
+        ('"a", "b"', '"a", "gap"', "wrong.toml: fold 1: training: feature 'gap' of row 700 is nan"),
+        ('target = "up"', 'target = "one"', "wrong.toml: fold 1: training: labels are all 1"),
+        ('target = "up"', 'target = "early"', "wrong.toml: fold 2: no test sample has a label"),
         ("ticks.csv", "ticks.npy", "expected a file that ends in .csv or .parquet"),
         ("ticks.csv", "tocks.csv", "No such file"),
     ],
@@ -175,6 +192,28 @@ def test_what_does_not_fit_the_data(trained: Path, tmp_path: Path, capsys: Any, 
     (trained / "wrong.toml").write_text(CONFIG.replace(old, new, 1))
     assert main(["train", str(trained / "wrong.toml"), "--out", str(tmp_path / "out")]) == 1
     assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_nothing_to_go_on_with(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], make: bool) -> None:
+    out = tmp_path / "tpyo"
+    if make:
+        (out / "fold_1").mkdir(parents=True)
+    assert main(["train", str(trained / "config.toml"), "--out", str(out), "--resume"]) == 1
+    text = "no checkpoint of a fold is in it" if make else "there is no such folder"
+    assert f"error: nothing to go on with in {out}: {text}" in capsys.readouterr().err
+    assert out.exists() == make
+
+
+def test_a_price_that_is_a_feature_too(tmp_path: Path) -> None:
+    x, _ = write_data(tmp_path)
+    text = CONFIG.replace('["a", "b", "c"]', '["price", "c"]').replace('target = "up"', 'price = "price"')
+    (tmp_path / "config.toml").write_text(text)
+    table = read_table(read_config(tmp_path / "config.toml").data, tmp_path)
+    price = 100 + np.cumsum(x[:, 1])
+    np.testing.assert_allclose(table.features, np.stack([price, x[:, 2]], 1), atol=1e-6)
+    np.testing.assert_array_equal(table.targets[:-4], price[4:] > price[:-4])
 
 
 def test_labels_from_a_price() -> None:

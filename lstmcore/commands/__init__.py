@@ -11,6 +11,7 @@ from typing import Any
 import lstmcore
 from lstmcore.backends import NAMES
 from lstmcore.errors import ModelFormatError
+from lstmcore.formats.torch_suggest import NoLayersError
 
 MODEL = "a model file: .safetensors, .keras, .h5, .onnx, or .pt/.pth with --layers"
 
@@ -23,9 +24,19 @@ def add_model(parser: argparse.ArgumentParser, metavar: str = "MODEL") -> None:
     )
 
 
-def load(options: argparse.Namespace, *, backend: str = "auto", kernel: str | None = None) -> lstmcore.Model:
-    """The model that `add_model`'s arguments name."""
-    return lstmcore.load(options.model, layers=_layers(options.layers), backend=backend, kernel=kernel)
+def load(
+    options: argparse.Namespace, *, backend: str = "auto", kernel: str | None = None, option: str = "--layers"
+) -> lstmcore.Model:
+    """The model that `add_model`'s arguments name; `option` is what the one for its layers is called."""
+    layers = _layers(options.layers)
+    try:
+        return lstmcore.load(options.model, layers=layers, backend=backend, kernel=kernel)
+    except NoLayersError as error:
+        raise ModelFormatError(error.on_command_line(option)) from None
+    except (ValueError, TypeError) as error:
+        if layers is None or not str(error).startswith("layers"):
+            raise
+        raise type(error)(f"{options.layers}: {error}") from None
 
 
 def _layers(path: str | None) -> Any:

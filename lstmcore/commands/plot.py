@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     columns = options.columns.split(",") if options.columns else None
-    series, notes = data_files.read(options.data, columns)
+    series, notes, names = data_files.read(options.data, columns)
     for text in notes:
         terminal.note(text)
     if series.ndim != 2 or series.shape[1] != model.input_size:
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(layer, str) and layer not in [steps.name for steps in trace]:
         raise ValueError(f"--recurrent {layer}: the model has {', '.join(steps.name for steps in trace) or 'none'}")
     draw = {
-        "overview": lambda: plot.overview(model, window, layer=layer, output=options.output, features=columns),
+        "overview": lambda: plot.overview(model, window, layer=layer, output=options.output, features=names),
         "score": lambda: plot.score(model, window),
-        "attribution": lambda: plot.attribution(trace, options.output, features=columns),
+        "attribution": lambda: plot.attribution(trace, options.output, features=names),
         "state": lambda: plot.state(trace, layer),
         "gates": lambda: plot.gates(trace, layer),
     }

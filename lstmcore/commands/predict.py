@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
         commands.check_new(options.out, options.force)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
-    series, notes = data_files.read(options.data, options.columns.split(",") if options.columns else None)
+    series, notes, _ = data_files.read(options.data, options.columns.split(",") if options.columns else None)
     for text in notes:
         terminal.note(text)
     if series.shape[-1] != model.input_size:

@@ -26,6 +26,8 @@ def run(options: argparse.Namespace) -> int:
     from lstmcore import train
     from lstmcore.train import report
     from lstmcore.train.config import read_config
+    from lstmcore.train.fitting import CHECKPOINT
+    from lstmcore.train.run import plan
     from lstmcore.train.run import run as run_config
     from lstmcore.train.table import read_table
 
@@ -34,9 +36,15 @@ def run(options: argparse.Namespace) -> int:
     # Of several processes, those that the first one starts find its folder.
     if train.is_first() and not (options.force or options.resume) and out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out}: is not empty; --resume goes on with its run, --force writes over it")
-    out.mkdir(parents=True, exist_ok=True)
+    if options.resume and next(out.glob(f"fold_*/{CHECKPOINT}"), None) is None:
+        found = "no checkpoint of a fold is in it" if out.is_dir() else "there is no such folder"
+        raise FileNotFoundError(f"nothing to go on with in {out}: {found}; without --resume a run begins")
     table = read_table(config.data, source.parent)
-    judged = run_config(config, table, out, resume=options.resume, told=terminal.note)
+    try:
+        tasks = plan(config, table)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{source}: {error}") from None
+    judged = run_config(config, tasks, out, resume=options.resume, told=terminal.note)
     if not train.is_first():
         return 0
     facts = report.write(config, table, judged, source, out)
@@ -45,5 +53,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     columns, rows = report.rows(facts, report.SHORT)
     terminal.table([f">{name}" for name in columns], rows, facts["model"])
+    for line in report.EXPLAINED:
+        print(line)
     print(f"{out / 'report.md'}: the report; {out / 'model.safetensors'}: the last fold's model")
     return 0

@@ -153,7 +153,7 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable
         return answer, f"{spec} by ONNX Runtime", steps
     if suffix in READERS and (suffix not in STATE_DICTS or ":" not in spec):
         named = argparse.Namespace(model=spec, layers=options.against_layers)
-        loaded = commands.load(named, backend=options.backend, kernel=options.kernel)
+        loaded = commands.load(named, backend=options.backend, kernel=options.kernel, option="--against-layers")
         return loaded, spec, loaded.steps
     if ":" in spec:
         return _torch_module(spec, options.checkpoint, options.time_first), f"the torch module {spec}", None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,13 @@ KEY = "lstmcore"
 STATE = "lstmcore_state"  # the key in the files of streams' states
 MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB
 DTYPES = {"F32": 4, "F64": 8}
+#: What a file of another format begins with.
+OTHERS = {
+    "a zip archive, as .keras and .pt files are": re.compile(rb"PK\x03\x04"),
+    "HDF5, as .h5 files are": re.compile(rb"\x89HDF\r\n\x1a\n"),
+    # Protobuf's fields of a ModelProto: ir_version, up to 31, and one that is known behind it.
+    "a .onnx file": re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]"),
+}
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -81,6 +89,9 @@ def check_header(file: str) -> None:
                 f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length"
             )
         length = int.from_bytes(start, "little")
+        looks = next((name for name, begins in OTHERS.items() if begins.match(start)), None)
+        if looks and 8 + length > min(size, MAX_HEADER):
+            raise ModelFormatError(f"{file}: no safetensors file: it looks like {looks}; give it that format's suffix")
         if length > MAX_HEADER:
             raise ModelFormatError(
                 f"{file}: no safetensors file, or a hostile one: header of {length} bytes; at most {MAX_HEADER} are "

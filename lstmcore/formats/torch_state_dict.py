@@ -12,7 +12,7 @@ import numpy as np
 from lstmcore.errors import ModelFormatError
 from lstmcore.formats.torch_file import PREFIXES, read_checkpoint, shown, strip_prefixes, unwrapped
 from lstmcore.formats.torch_spec import INFERRED, Entry, complete, parse
-from lstmcore.formats.torch_suggest import described, suggested
+from lstmcore.formats.torch_suggest import no_layers
 from lstmcore.formats.weights import Stored, read_layers
 from lstmcore.layers import Array, BatchNorm1d, Layer, Recurrent
 
@@ -35,10 +35,7 @@ def read(path: str | os.PathLike[str], layers: Any = None) -> list[Layer]:
     entries = None if layers is None else parse(layers)
     state = read_checkpoint(file, strip=entries is None)
     if entries is None:
-        raise ModelFormatError(
-            f"{file}: a state_dict says nothing of the architecture: give it as layers=, perhaps {suggested(state)} "
-            f"with the functions between them; the file has {described(state)}"
-        )
+        raise no_layers(file, state)
     return _build(state, entries, file)
 
 

@@ -1,6 +1,7 @@
 """Pictures of a model's memory. Needs matplotlib: the extra `plot`.
 
-Every function returns a `matplotlib.figure.Figure`, and draws into a part of yours where it is given one (`into`).
+Every function returns a `matplotlib.figure.Figure`, and all but `overview` draw into a Figure or SubFigure of yours
+where they are given one (`into`).
 Nothing is shown and no setting of matplotlib's is touched; `figure.savefig("memory.png")` writes a file, with or
 without a screen.
 """

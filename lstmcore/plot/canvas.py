@@ -37,6 +37,22 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
+def canvas_of(into: object, width: float, height: float) -> Canvas:
+    """Where to draw: `into`, or where that is None a new figure of so many inches.
+
+    Raises TypeError for what is neither figure nor part of one, ImportError where matplotlib is not installed.
+    """
+    if into is None:
+        return figure(width, height)
+    need("matplotlib", "plot")
+    from matplotlib.figure import Figure, SubFigure
+
+    if not isinstance(into, (Figure, SubFigure)):
+        came = type(into).__name__
+        raise TypeError(f"into: expected a Figure or a SubFigure (Figure.subfigures makes them), got {came}")
+    return into
+
+
 def whole(canvas: Canvas) -> Figure:
     """The figure that a part belongs to."""
     found: Figure = canvas.figure  # of a Figure itself
@@ -56,6 +72,29 @@ def lines(axes: Axes, text: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def legend_beside(axes: Axes) -> None:
+    """What the lines are, to the right of the axes: in the narrowest part of a figure it touches no heading."""
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def common_edges(made: Figure) -> None:
+    """Give all axes the same left and right edge, each colour bar beside its own; the layout is final after this.
+
+    The parts of the figure must be as wide as the figure.
+    """
+    made.draw_without_rendering()  # each part's layout is found on its own
+    made.set_layout_engine("none")
+    bars = {axes.images[0].colorbar.ax: axes for axes in made.axes if axes.images and axes.images[0].colorbar}
+    places = {axes: axes.get_position(original=True) for axes in made.axes}
+    panels = [axes for axes in made.axes if axes not in bars]
+    left, right = max(places[axes].x0 for axes in panels), min(places[axes].x1 for axes in panels)
+    for axes, place in places.items():
+        x, width = left, right - left
+        if axes in bars:
+            x, width = place.x0 + right - places[bars[axes]].x1, place.width
+        axes.set_position((x, place.y0, width, place.height))
 
 
 def heat_map(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lstmcore import reference_backward
 from lstmcore.layers import Array
-from lstmcore.plot.canvas import COLORS, GREY, INK, Canvas, figure, lines, whole, whole_numbers
+from lstmcore.plot.canvas import COLORS, GREY, INK, Canvas, canvas_of, legend_beside, lines, whole, whole_numbers
 from lstmcore.reference import Weights
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def vanishing_gradient(
 
     Raises:
         ValueError: No lengths, no networks or more than 7, and what `gradient_by_tick` raises.
+        TypeError: `into` is neither a Figure nor a SubFigure.
         ImportError: matplotlib is not installed.
     """
     if not lengths or not 1 <= len(networks) <= len(COLORS):
@@ -95,7 +96,7 @@ def vanishing_gradient(
         raise ValueError(
             f"lengths, networks: expected at least one length and 1 to {len(COLORS)} networks, got {given}"
         )
-    canvas = into or figure(max(6.0, 3.2 * len(lengths)), 4.4)
+    canvas = canvas_of(into, max(6.0, 3.2 * len(lengths)), 4.4)
     panels = canvas.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for axes, length in zip(panels, lengths, strict=True):
         ticks = np.arange(length - 1, -1, -1)  # before the newest
@@ -135,6 +136,7 @@ def accuracy(
 
     Raises:
         ValueError: No models, more than 7, or figures of another length than `lengths`.
+        TypeError: `into` is neither a Figure nor a SubFigure.
         ImportError: matplotlib is not installed.
     """
     at = np.asarray(lengths, np.float64)
@@ -144,7 +146,7 @@ def accuracy(
         for values in figures:
             if np.shape(values) != at.shape:
                 raise ValueError(f"scores of {name!r}: expected {at.size} figures, got shape {np.shape(values)}")
-    canvas = into or figure(8, 4.6)
+    canvas = canvas_of(into, 8, 4.6)
     axes = canvas.subplots()
     for n, ((name, figures), color) in enumerate(zip(scores.items(), COLORS, strict=False)):
         middle, low, high = (np.asarray(values, np.float64) for values in figures)
@@ -157,6 +159,6 @@ def accuracy(
     axes.set_xticks(at, [f"{length:g}" for length in at])
     axes.minorticks_off()
     lines(axes, "", "ticks in the sequence, logarithmic", "accuracy (share of 1)")
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_beside(axes)
     canvas.suptitle(title, fontsize=12, fontweight="bold", color=INK)
     return whole(canvas)

@@ -21,8 +21,11 @@ from lstmcore.plot.canvas import (
     TWO_SIDED,
     Canvas,
     around_zero,
+    canvas_of,
+    common_edges,
     figure,
     heat_map,
+    legend_beside,
     lines,
     whole,
     whole_numbers,
@@ -57,16 +60,17 @@ def gates(trace: Trace, layer: str | int = -1, *, into: Canvas | None = None) ->
     Args:
         trace: From `Model.trace`.
         layer: Which of the trace's layers, by name or number; the last one where nobody says.
-        into: A figure, or a part of one, to draw into; None makes one.
+        into: A Figure, or a SubFigure of one, to draw into; None makes one.
 
     Raises:
         KeyError: No such layer, by name.
         ValueError: A model without a recurrent layer, or no layer of that number.
+        TypeError: No trace but a model or a part of a trace, or an `into` that is neither Figure nor SubFigure.
         ImportError: matplotlib is not installed.
     """
     steps = _steps(trace, layer)
     told = GATES[type(steps.layer)]
-    canvas = into or figure(10, 1 + 1.9 * len(steps.gates))
+    canvas = canvas_of(into, 10, 1 + 1.9 * len(steps.gates))
     panels = canvas.subplots(len(steps.gates), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (letter, values) in zip(panels, steps.gates.items(), strict=True):
         share = letter not in "gn" and np.nanmin(values, initial=0) >= 0 and np.nanmax(values, initial=0) <= 1
@@ -86,11 +90,12 @@ def state(trace: Trace, layer: str | int = -1, *, into: Canvas | None = None) ->
     steps = _steps(trace, layer)
     letter, name = ("h", "hidden state h") if steps.c is None else ("c", "cell state c")
     values = steps.state
-    canvas = into or figure(10, 6)
+    canvas = canvas_of(into, 10, 6)
     every, most = canvas.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
     image = heat_map(every, values, f"{name}, every unit", "unit", around_zero(values), TWO_SIDED)
     canvas.colorbar(image, ax=every, label=letter, pad=0.01, aspect=15)
-    moves = np.ptp(values, axis=0)
+    known = values[np.isfinite(values).all(axis=1)]
+    moves = np.ptp(known, axis=0) if len(known) else np.zeros(values.shape[1])
     chosen = np.sort(np.argsort(-moves, kind="stable")[:MOST_UNITS])
     for unit, color in zip(chosen, COLORS, strict=False):
         most.plot(values[:, unit], color=color, linewidth=1.4, label=f"unit {unit}")
@@ -108,12 +113,13 @@ def score(model: Model, window: npt.ArrayLike, *, into: Canvas | None = None) ->
     Raises:
         ValueError: A window of another shape, a batch, more than 7 outputs, or a model that takes windows of one
             length only (Flatten).
+        TypeError: No model, or an `into` that is neither Figure nor SubFigure.
         ImportError: matplotlib is not installed.
     """
     answers = growing_answers(model, window)
     if answers.shape[1] > MOST_OUTPUTS:
         raise ValueError(f"model: {answers.shape[1]} outputs; at most {MOST_OUTPUTS} lines can be told apart")
-    canvas = into or figure(10, 3)
+    canvas = canvas_of(into, 10, 3)
     axes = canvas.subplots()
     for n, color in zip(range(answers.shape[1]), COLORS, strict=False):
         axes.plot(answers[:, n], color=color, linewidth=1.6, marker=".", markersize=4, label=f"output {n}")
@@ -121,12 +127,13 @@ def score(model: Model, window: npt.ArrayLike, *, into: Canvas | None = None) ->
     axes.set_xlim(-0.5, len(answers) - 0.5)
     axes.xaxis.set_major_locator(whole_numbers())
     if answers.shape[1] > 1:
-        axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=MOST_OUTPUTS)
+        legend_beside(axes)
     return whole(canvas)
 
 
 def growing_answers(model: Model, window: npt.ArrayLike) -> Array:
     """The answer to the first 1, 2, ..., T ticks of a window, each output: (T, outputs). Errors: see `score`."""
+    _check("model", model, Model)
     x = one_window(model, window, model.runner.dtype)
     if model.steps is not None:
         raise ValueError(f"model: it answers windows of {model.steps} ticks only (Flatten), not as they grow")
@@ -148,23 +155,28 @@ def attribution(
         trace: From `Model.trace`.
         output: Which output of the answer.
         features: The features' names.
-        into: A figure, or a part of one, to draw into; None makes one.
+        into: A Figure, or a SubFigure of one, to draw into; None makes one.
 
     Raises:
         ValueError: No such output, or another number of names.
+        TypeError: No trace but a model or a part of a trace, one str for all names, or an `into` that is neither
+            Figure nor SubFigure.
         UnsupportedError: A layer that `attribution.input_gradient` cannot go back through.
         ImportError: matplotlib is not installed.
     """
+    _check("trace", trace, Trace)
     count = trace.window.shape[1]
+    if isinstance(features, str):
+        raise TypeError(f"features: expected a list of {count} names, got the str {features!r}")
     if features is not None and len(features) != count:
         raise ValueError(f"features: expected {count} names, got {len(features)}")
-    names = features or [f"feature {n}" for n in range(count)]
+    names = [f"feature {n}" for n in range(count)] if features is None else list(features)
     rows: str | Sequence[str] = names if count <= MOST_LABELS else "feature"
     gradient, x, first = input_gradient(trace, output), trace.window, trace.layers[0]
     of = "input"
     if isinstance(first, Scaler):
         gradient, x, of = gradient * first.weights["scale"], trace.outputs[first.name], "scaled input"
-    canvas = into or figure(10, max(4.0, 1.6 + 0.44 * min(count, MOST_LABELS)))
+    canvas = canvas_of(into, 10, max(4.0, 1.6 + 0.44 * min(count, MOST_LABELS)))
     above, below = canvas.subplots(2, 1, sharex=True)
     pairs = (
         (above, gradient, f"gradient of the answer with respect to the {of}", "answer per unit"),
@@ -187,11 +199,13 @@ def overview(
     output: int = 0,
     features: Sequence[str] | None = None,
 ) -> Figure:
-    """All of it in one figure: the score, the attribution, the state and the gates.
+    """All of it in one figure, tick under tick: the score, the attribution, the state and the gates.
 
-    What a model does not allow (a score with Flatten, a gradient through GELU) is said in its place.
-    Arguments and other errors are those of the functions whose pictures these are.
+    A window with numbers that are not finite is called so on top. What a model does not allow (a score with Flatten, a
+    gradient through GELU) is said in its place. Arguments and other errors are those of the functions whose pictures
+    these are.
     """
+    _check("model", model, Model)
     trace = model.trace(window)
     steps, count = _steps(trace, layer), trace.window.shape[1]
     heights = [2.6, max(4.0, 1.4 + 0.4 * min(count, MOST_LABELS)), 5.2, 0.9 + 1.6 * len(steps.gates)]
@@ -205,6 +219,12 @@ def overview(
     parts = made.subfigures(4, 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (picture, allowed) in zip(parts, pictures, strict=True):
         _draw_or_say(part, picture, allowed)
+    wrong = np.argwhere(~np.isfinite(trace.window))
+    if len(wrong):
+        found = f"{len(wrong)} of {trace.window.size} numbers, first at tick {wrong[0, 0]}"
+        note = f"NaN or infinite in the window: {found}. What is NaN stays blank."
+        made.suptitle(note, fontsize=11, color=COLORS[1])
+    common_edges(made)
     return made
 
 
@@ -215,7 +235,19 @@ def _draw_or_say(part: SubFigure, picture: Callable[[Canvas], Figure], allowed: 
         part.text(0.5, 0.5, f"not drawn: {error}", ha="center", va="center", fontsize=9, color=GREY, wrap=True)
 
 
+def _check(name: str, value: object, kind: type[Model] | type[Trace]) -> None:
+    """Raise TypeError where the argument of that name is not a Model, or not a whole Trace."""
+    if isinstance(value, kind):
+        return
+    expected = "a Model" if kind is Model else "what model.trace(window) gives"
+    got = f"a {type(value).__name__}"
+    if kind is Trace and isinstance(value, Steps):
+        got = f"its part {value.name!r}; give the whole trace, to gates and state with layer={value.name!r}"
+    raise TypeError(f"{name}: expected {expected}, got {got}")
+
+
 def _steps(trace: Trace, layer: str | int) -> Steps:
+    _check("trace", trace, Trace)
     if not trace.steps:
         raise ValueError("trace: the model has no recurrent layer, so there is nothing that it remembers")
     if isinstance(layer, int) and not -len(trace) <= layer < len(trace):

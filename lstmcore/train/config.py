@@ -64,7 +64,10 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class SplitSection:
-    """The arguments of `windows.walk_forward`: sizes as text, such as "12 months", or as numbers where stamps are."""
+    """Arguments of `windows.walk_forward`: sizes as text, such as "12 months", or as numbers where stamps are.
+
+    Its `window`, and how far a label reads, are in the section data.
+    """
 
     train: int | float | str
     test: int | float | str
@@ -123,7 +126,9 @@ def _section(name: str, kind: type[T], given: Any) -> T:
     values: dict[str, Any] = given or {}
     for key, value in values.items():
         if key not in known:
-            raise ValueError(f"{name}.{key}: unknown key{near(key, known)}; known are {', '.join(known)}")
+            others = [f"{each}.{key}" for each, other in SECTIONS.items() if key in {f.name for f in fields(other)}]
+            hint = f"; it is {' or '.join(others)}" if others else near(key, known)
+            raise ValueError(f"{name}.{key}: unknown key{hint}; known are {', '.join(known)}")
         check(f"{name}.{key}", str(known[key].type), value)
     missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
     if missing:

@@ -6,7 +6,7 @@ import copy
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def fit(
     settings = settings or Settings()
     for what, samples in (("training", training), ("validation", validation)):
         if samples is not None:
-            _check_samples(what, samples, module, settings)
+            check_samples(what, samples, module, settings)
     if resume and out is None:
         raise ValueError("resume: needs out, the folder of the run that is gone on with")
     scaler = training.fit_scaler()
@@ -218,7 +218,10 @@ def _precision(settings: Settings) -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
-def _check_samples(what: str, samples: Samples, module: Classifier, settings: Settings) -> None:
+def check_samples(
+    what: str, samples: Samples, module: Classifier, settings: Settings, names: Sequence[str] | None = None
+) -> None:
+    """Raise ValueError for samples that a module cannot be trained with; `names` are what to call the features."""
     if samples.features != module.features:
         raise ValueError(f"{what}: {samples.features} features; the module takes {module.features}")
     processes = settings.devices * settings.nodes
@@ -232,7 +235,8 @@ def _check_samples(what: str, samples: Samples, module: Classifier, settings: Se
     if not np.isfinite(rows).all():
         at = np.argwhere(~np.isfinite(rows))[0]
         row = np.flatnonzero(samples.used())[at[0]]
-        raise ValueError(f"{what}: feature {at[1]} of row {row} is {samples.rows[row, at[1]]}; fill it or leave it out")
+        name = at[1] if names is None else f"{names[at[1]]!r}"
+        raise ValueError(f"{what}: feature {name} of row {row} is {samples.rows[row, at[1]]}; fill it or leave it out")
 
 
 def _pos_weight(given: float | str | None, labels: Array) -> float:

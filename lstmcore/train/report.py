@@ -35,10 +35,15 @@ COLUMNS = {
     "log_loss_of_share": "of no model",
     "brier": "Brier",
     "accuracy": "right",
+    "share_of_commoner_label": "of one label",
 }
-
-
-SHORT = ("fold", "test", "answers", "auc", "log_loss", "log_loss_of_share", "accuracy")  # what fits a terminal
+SHORT = ("fold", "test", "answers", "auc", "log_loss", "log_loss_of_share", "accuracy", "share_of_commoner_label")
+#: What two of the columns are compared with.
+EXPLAINED = (
+    "of no model: the log loss of saying the training samples' share of ones every time; lower is better.",
+    "right: the share of answers on the label's side of 0.5; "
+    "of one label: what saying the test window's commoner label every time would get right.",
+)
 
 
 def write(config: Config, table: Table, judged: Sequence[Judged], source: Path, out: Path) -> dict[str, Any]:
@@ -131,6 +136,8 @@ def text(facts: dict[str, Any], drawn: Sequence[str]) -> list[str]:
         "the test samples were used for the figures below and for nothing else.",
         "",
         *table,
+        "",
+        *[f"- {line}" for line in EXPLAINED],
         "",
         f"On all test windows together the log loss is {every['log_loss']:.4f}. No model at all, which says "
         f"the training samples' share of ones every time, has {every['log_loss_of_share']:.4f}. "

@@ -86,7 +86,7 @@ class Windows(Samples):
 
     def __init__(self, series: npt.ArrayLike, targets: npt.ArrayLike, window: int) -> None:
         self.rows = _as_rows(series, "series")
-        self.targets = _as_targets(targets, len(self.rows), "targets")
+        self.targets = as_targets(targets, len(self.rows), "targets")
         self.window = as_integer(window, "window", 1)
         self.ends = np.arange(self.window - 1, len(self.rows))
         self.ends = self.ends[~np.isnan(self.targets[self.ends])]
@@ -154,7 +154,7 @@ class Sequences(Samples):
             raise ValueError(
                 f"series[{different}]: expected {rows[0].shape[1]} features, got {rows[different].shape[1]}"
             )
-        marks = [_as_targets(y, len(x), f"targets[{n}]") for n, (x, y) in enumerate(zip(rows, targets, strict=True))]
+        marks = [as_targets(y, len(x), f"targets[{n}]") for n, (x, y) in enumerate(zip(rows, targets, strict=True))]
         unlabelled = next((n for n, y in enumerate(marks) if np.isnan(y).any()), None)
         if unlabelled is not None:
             raise ValueError(f"targets[{unlabelled}]: expected 0 or 1 at every tick, got NaN")
@@ -221,7 +221,8 @@ def _as_rows(value: npt.ArrayLike, what: str) -> Array:
     return rows
 
 
-def _as_targets(value: npt.ArrayLike, rows: int, what: str) -> Array:
+def as_targets(value: npt.ArrayLike, rows: int, what: str) -> Array:
+    """(rows,) float32: 0, 1, or NaN where there is no label. Raises ValueError for anything else."""
     array = as_real(value, what)
     if array.shape != (rows,):
         raise ValueError(f"{what}: expected one for each of the {rows} rows, got shape {array.shape}")

@@ -12,7 +12,9 @@ import numpy as np
 from lstmcore import data as data_files
 from lstmcore import terminal
 from lstmcore.layers import Array
+from lstmcore.stamps import as_stamps, check_sorted
 from lstmcore.train.config import DataSection
+from lstmcore.train.samples import as_targets
 
 
 class Table(NamedTuple):
@@ -32,16 +34,26 @@ def read_table(section: DataSection, folder: Path) -> Table:
 
     Raises:
         OSError, ImportError: As `data.read`.
-        ValueError: As `data.read`; also stamps that are neither numbers nor dates.
+        ValueError: As `data.read`; also targets that are neither 0, 1 nor empty, and stamps that descend, are missing,
+            or are neither numbers nor dates. The text names the column; rows are counted from 0, without the header.
+        TypeError: Stamps of another kind.
     """
     path = str(folder / section.path)
     if Path(path).suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"{path}: expected a file that ends in .csv or .parquet, which names its columns")
-    labels = section.target if section.price is None else section.price
-    columns = data_files.read(path, [*section.features, str(labels)]).values
-    features, last = columns[:, :-1], columns[:, -1]
-    targets = last if section.price is None else rises(last, section.horizon, section.threshold)
-    stamps = np.arange(len(features)) if section.timestamp is None else _stamps(path, section.timestamp)
+    labels = str(section.target if section.price is None else section.price)
+    names = list(dict.fromkeys([*section.features, labels]))  # a price may be a feature too
+    columns = data_files.read(path, names).values
+    features, last = columns[:, : len(section.features)], columns[:, names.index(labels)]
+    if section.price is None:
+        targets = as_targets(last, len(last), f"{path}: column {labels!r}")
+    else:
+        targets = rises(last, section.horizon, section.threshold)
+    if section.timestamp is None:
+        return Table(features, targets, np.arange(len(features)))
+    what = f"{path}: column {section.timestamp!r}"
+    stamps = as_stamps(_stamps(path, section.timestamp), what)
+    check_sorted(stamps, what)
     return Table(features, targets, stamps)
 
 
