@@ -648,7 +648,7 @@ def test_every_command_runs_or_says_what_is_missing_without_optional_packages(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="signals and closed pipes as POSIX has them")
 def test_ctrl_c_and_a_reader_that_goes_away(model_file: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "lstmcore", "bench", model_file, "--seconds", "60", "--peers", "none"],
+        [sys.executable, "-m", "lstmcore", "bench", model_file, "--seconds", "60", "--peers", "none", "--backend", "c"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     time.sleep(3)
