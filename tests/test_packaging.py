@@ -68,8 +68,9 @@ def test_alone_with_three_dependencies(version: str, wheel: Path, tmp_path: Path
     assert installed - {"pip", "setuptools", "wheel"} == {"lstmcore", "numpy", "cffi", "pycparser", "safetensors"}
 
     package = next((tmp_path / "venv" / "lib").glob("python3*/site-packages/lstmcore"))
-    size = sum(f.stat().st_size for f in package.rglob("*") if f.is_file())
-    assert size < 3 * MEGABYTE, f"{size / MEGABYTE:.1f} MB installed"
+    # Without the bytecode that pip makes of it, which is more than as much again.
+    size = sum(f.stat().st_size for f in package.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    assert size < 2 * MEGABYTE, f"{size / MEGABYTE:.1f} MB installed"
     assert (package / "py.typed").exists()
 
     rng = np.random.default_rng(0)
