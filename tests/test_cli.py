@@ -650,6 +650,7 @@ def test_ctrl_c_and_a_reader_that_goes_away(model_file: str, tmp_path: Path) -> 
     process = subprocess.Popen(
         [sys.executable, "-m", "lstmcore", "bench", model_file, "--seconds", "60", "--peers", "none", "--backend", "c"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it comes ignored
     )  # fmt: skip
     time.sleep(3)
     process.send_signal(signal.SIGINT)
