@@ -70,8 +70,8 @@ def _both_directions(layer: Recurrent, below: str, taken: list[Layer]) -> list[L
     """A bidirectional stack as layers of one direction, reversed sequences and their join, which has its name."""
     made: list[Layer] = []
 
-    def add(name: str, make: Callable[[str], Layer]) -> str:
-        made.append(make(unused_name(name, [*taken, *made])))
+    def add(new: Layer) -> str:
+        made.append(new.replace(name=unused_name(new.name, [*taken, *made])))
         return made[-1].name
 
     for k in range(layer.num_layers):
@@ -81,16 +81,15 @@ def _both_directions(layer: Recurrent, below: str, taken: list[Layer]) -> list[L
         for suffix in layer.suffixes:
             name, read = f"{layer.name}_l{k}{suffix}", below
             if suffix:
-                read = add(f"{name}_in", lambda n, read=read: Reverse(n, inputs=(read,)))  # type: ignore[misc]
-            single = layer.single(k, suffix, name, sequences)
-            read = add(name, lambda n, single=single, read=read: single.replace(name=n, inputs=(read,)))  # type: ignore[misc]
+                read = add(Reverse(f"{name}_in", inputs=(read,)))
+            read = add(layer.single(k, suffix, name, sequences).replace(inputs=(read,)))
             if suffix and sequences:
-                read = add(f"{name}_out", lambda n, read=read: Reverse(n, inputs=(read,)))  # type: ignore[misc]
+                read = add(Reverse(f"{name}_out", inputs=(read,)))
             ends.append(read)
         if top:
             made.append(KINDS[layer.merge](layer.name, inputs=tuple(ends)))
         else:
-            below = add(f"{layer.name}_l{k}_both", lambda n, ends=ends: Concat(n, inputs=tuple(ends)))  # type: ignore[misc]
+            below = add(Concat(f"{layer.name}_l{k}_both", inputs=tuple(ends)))
     return made
 
 
