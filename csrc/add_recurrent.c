@@ -1,6 +1,7 @@
 /* Add the recurrent layers that the kernels have a cell for. */
 #include <stdlib.h>
 
+#include "colored.h"
 #include "cpu.h"
 #include "model.h"
 
@@ -40,6 +41,9 @@ static int add(lstmcore_model *model, cell_kind cell, size_t gates, size_t hidde
          * enough to stay in the cache until the next step begins with it. */
         const size_t two_blocks = 2 * hidden * gates * lanes * sizeof(float);
         o.recurrent.in_pairs = two_blocks <= lstmcore_cpu_cache() / 4 * 3;
+    }
+    if (code == LSTMCORE_OK) {
+        code = lstmcore_color(&o.recurrent, lanes);
     }
     return lstmcore_append_recurrent(model, &o, code);
 }

@@ -1,29 +1,10 @@
-/* A recurrent step, written once over `vec`, and the cell of the LSTM: reference.py's lstm_step. KIND, like M and B, is
- * a constant wherever it stands. */
-
-/* c' = sigmoid(f)*c + sigmoid(i)*tanh(g), h' = sigmoid(o)*tanh(c'), with three divisions instead of five:
- * sigmoid(f)*c = c / (1 + e^-f), and sigmoid(i)*tanh(g) = e / ((1 + e^-i) * (e + 2)) with e = e^2g - 1. */
-INLINE void cell(vec i, vec f, vec g, vec o, vec *c, vec *h) {
-    const vec two = vec_set1(2.0f);
-    const vec kept = vec_div(*c, one_plus_exp_minus(f));
-    const vec e_g = expm1_twice(g);
-    const vec written = vec_div(vec_copysign(e_g, g), vec_mul(one_plus_exp_minus(i), vec_add(e_g, two)));
-    const vec new_c = vec_add(kept, written);
-    const vec e_c = expm1_twice(new_c);
-    *h = vec_div(vec_copysign(e_c, new_c), vec_mul(one_plus_exp_minus(o), vec_add(e_c, two)));
-    *c = new_c;
-}
+/* A recurrent step, written once over `vec`. KIND, like M and B, is a constant wherever it stands. */
 
 /* The tail's new state. What follows a gate in its vector gives states that nobody reads. */
 INLINE void tail_cells(const int TAIL, size_t tail_units, const float *gates, const vec *product, float *h, float *c) {
     const vec a = vec_add(vec_load(gates), product[0]);
     const vec b = TAIL == 1 ? a : vec_add(vec_load(gates + VEC_LANES), product[TAIL - 1]);
-    vec c_unit = vec_load(c);
-    vec h_unit;
-    cell(a, vec_from(a, b, tail_units), vec_from(a, b, 2 * tail_units), vec_from(a, b, 3 * tail_units), &c_unit,
-         &h_unit);
-    vec_store(c, c_unit);
-    vec_store(h, h_unit);
+    lstm_cell(a, vec_from(a, b, tail_units), vec_from(a, b, 2 * tail_units), vec_from(a, b, 3 * tail_units), c, h);
 }
 
 /* Where a row's c stands; cells without c have no rows of it. */
@@ -49,15 +30,8 @@ INLINE void cells(const cell_kind KIND, const int M, const int B, const int TAIL
                           state_without_cell(KIND, a, product, vec_load(h_old + (size_t)m * row + unit)));
                 continue;
             }
-            const vec i = vec_add(vec_load(a), product[0]);
-            const vec f = vec_add(vec_load(a + VEC_LANES), product[1]);
-            const vec g = vec_add(vec_load(a + 2 * VEC_LANES), product[2]);
-            const vec o = vec_add(vec_load(a + 3 * VEC_LANES), product[3]);
-            vec c_unit = vec_load(c + (size_t)m * row + unit);
-            vec h_unit;
-            cell(i, f, g, o, &c_unit, &h_unit);
-            vec_store(c + (size_t)m * row + unit, c_unit);
-            vec_store(h + (size_t)m * row + unit, h_unit);
+            lstm_cell(sum_of(0, a, product), sum_of(1, a, product), sum_of(2, a, product), sum_of(3, a, product),
+                      c + (size_t)m * row + unit, h + (size_t)m * row + unit);
         }
         if (TAIL > 0) {
             const size_t unit = (block + (size_t)B) * VEC_LANES, at = (size_t)m * row + unit;
@@ -143,8 +117,12 @@ INLINE void run_steps(const cell_kind KIND, const int B, const int TAIL, const p
 }
 
 /* Two blocks, or one; with a single gate, which fills few accumulators, four or two. */
-INLINE void run_steps_of(const cell_kind KIND, const int TAIL, const packed *r, const float *gates, size_t gates_row,
+INLINE void run_steps_of(const cell_kind KIND, const int TAIL, const packed *r, float *gates, size_t gates_row,
                          size_t rows, int from_zero, float *h[2], float *c, float *out, size_t out_row) {
+    if (VEC_LANES == COLORED_LANES && TAIL == 0 && gates_of(KIND) > 1 && gates_row == PAGE && r->colored != NULL) {
+        run_colored(KIND, r, gates, rows, from_zero, h[0], c, out, out_row);
+        return;
+    }
     const int more = gates_of(KIND) == 1 ? 4 : 2;
     if (gates_of(KIND) == 1 ? r->blocks >= 4 : r->in_pairs) {
         run_steps(KIND, more, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
@@ -218,8 +196,8 @@ INLINE void finish_of(const cell_kind KIND, const int TAIL, const packed *r, con
         break;                  \
     }
 
-static void steps(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
-                  float *c, float *out, size_t out_row) {
+static void steps(const packed *r, float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2], float *c,
+                  float *out, size_t out_row) {
 #define CALL(KIND, TAIL) run_steps_of(KIND, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row)
     FOR_CELL(r)
 #undef CALL

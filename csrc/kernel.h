@@ -26,6 +26,7 @@ typedef struct {
     float *weights;    /* [block][k][gate][lane], and behind them [k][tail's vector][lane] */
     float *bias;       /* [block][gate][lane], and behind them [tail's vector][lane]: what all rows of gates look like;
                         * of a recurrent matrix what its product begins with, never -0 */
+    float *colored;    /* of a recurrent matrix: the weights once more, as colored.h has them, or NULL */
     int in_pairs;      /* a recurrent step takes two blocks at once, else one */
     int finite;        /* no weight is NaN or infinite, so that zeros times weights sum to zero */
 } packed;
@@ -46,9 +47,10 @@ typedef struct {
     /* `rows` steps. gates is what `project` made of the input. State h stands in h[0], (units,) and whatever fills up
      * the last vector, before and after; the two pointers of h may change places. c, the same, is updated; only an
      * LSTM's is touched. Each step's h goes to a row of `out` unless it is NULL. With from_zero the first h is known to
-     * be all zeros, and its product is not computed where it must be zero too. */
-    void (*steps)(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
-                  float *c, float *out, size_t out_row);
+     * be all zeros, and its product is not computed where it must be zero too. Where the rows of gates are PAGE apart
+     * the colored weights are used, and the row behind the last is room to work in. */
+    void (*steps)(const packed *r, float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2], float *c,
+                  float *out, size_t out_row);
 
     /* One step of each of `rows` sequences: state h_old -> h_new and c, each (rows, row) with row a multiple of
      * the lanes; gates_row may be 0, where all of them see the same input. */

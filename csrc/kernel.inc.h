@@ -2,7 +2,7 @@
  * functions of one name compiled with other instructions would be merged by the linker. */
 #include <string.h>
 
-#include "kernel.h"
+#include "colored.h"
 
 #if defined(__FAST_MATH__) || (defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0)
 #error "kernels need IEEE arithmetic in float: no -ffast-math, no x87"
@@ -12,7 +12,9 @@
 #include "activations.inc.h"
 #include "activate.inc.h"
 #include "tile.inc.h"
+#include "lstm.inc.h"
 #include "gru.inc.h"
+#include "colored.inc.h"
 #include "cell.inc.h"
 /* clang-format on */
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "colored.h"
 #include "dispatch.h"
 
 const char *lstmcore_error(int code) {
@@ -21,13 +22,21 @@ const char *lstmcore_error(int code) {
     return code >= 0 && code <= LSTMCORE_BUSY ? texts[code] : "unknown error";
 }
 
-float *lstmcore_floats_new(size_t n) {
-    const size_t bytes = round_up(n ? n : 1, ROW) * sizeof(float);
-    float *memory = aligned_alloc(ROW * sizeof(float), bytes);
+static float *zeros(size_t boundary, size_t n) {
+    const size_t bytes = round_up(n ? n : 1, boundary) * sizeof(float);
+    float *memory = aligned_alloc(boundary * sizeof(float), bytes);
     if (memory != NULL) {
         memset(memory, 0, bytes);
     }
     return memory;
+}
+
+float *lstmcore_floats_new(size_t n) {
+    return zeros(ROW, n);
+}
+
+float *lstmcore_pages_new(size_t n) {
+    return zeros(PAGE, n);
 }
 
 /* Units that fill at most half of a block become a tail behind whole blocks: what it saves then is more than taking the
@@ -77,6 +86,7 @@ int lstmcore_pack(packed *w, size_t lanes, size_t gates, size_t units, size_t in
 static void packed_free(packed *w) {
     free(w->weights);
     free(w->bias);
+    free(w->colored);
 }
 
 static void op_free(op *o) {

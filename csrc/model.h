@@ -77,6 +77,9 @@ static inline size_t c_row(const op *o) {
 /* Zeroed memory on a cache line's boundary, for n floats and at least one line; NULL where there is none. */
 float *lstmcore_floats_new(size_t n);
 
+/* The same on the boundary of a page. */
+float *lstmcore_pages_new(size_t n);
+
 /* (gates*units, inputs) row-major -> [block][k][gate][lane], and (gates*units,), which may be NULL for zeros, ->
  * [block][gate][lane] */
 int lstmcore_pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,

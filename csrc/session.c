@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "colored.h"
 #include "fp_mode.h"
 #include "recurrent.h"
 
@@ -55,10 +56,12 @@ int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
     atomic_fetch_add(&model->users, 1);
     s->row = round_up(model->input_size, ROW);
     size_t flat = 0, work = 0;
+    int colored = 0;
     for (size_t n = 0; n < model->n_ops; n++) {
         const op *o = &model->ops[n];
         s->gates_row = larger(s->gates_row, o->gates_row);
         s->row = larger(s->row, c_row(o));
+        colored |= o->recurrent.colored != NULL;
         work = larger(work, o->variant != NULL ? o->gates_row + o->variant->part : 0);
         if (o->kind == OP_FLATTEN) {
             flat = o->out; /* has rows of its own: one of them is as long as CHUNK rows of others */
@@ -69,12 +72,13 @@ int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
     s->rows[0] = lstmcore_floats_new(CHUNK * s->row);
     s->rows[1] = lstmcore_floats_new(CHUNK * s->row);
     s->gates = lstmcore_floats_new(CHUNK * s->gates_row);
+    s->pages = colored ? lstmcore_pages_new((CHUNK + 1) * PAGE) : NULL;
     s->products = lstmcore_floats_new(work != 0 ? CHUNK * s->gates_row : 0);
     s->work = lstmcore_floats_new(work);
     s->flat = lstmcore_floats_new(flat);
     s->states = lstmcore_states_new(model, 1);
     if (s->states == NULL || s->rows[0] == NULL || s->rows[1] == NULL || s->gates == NULL || s->products == NULL ||
-        s->work == NULL || s->flat == NULL) {
+        s->work == NULL || s->flat == NULL || (colored && s->pages == NULL)) {
         lstmcore_session_free(s);
         return LSTMCORE_NO_MEMORY;
     }
@@ -91,6 +95,7 @@ void lstmcore_session_free(lstmcore_session *s) {
     free(s->rows[0]);
     free(s->rows[1]);
     free(s->gates);
+    free(s->pages);
     free(s->products);
     free(s->work);
     free(s->flat);
@@ -124,8 +129,11 @@ static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) 
     const op *o = &s->model->ops[n];
     recurrent_state *st = &s->states[n];
     float *out = other_rows(s, in);
-    recurrent_gates(s->model->kernel, o, in, in->rows, s->gates, s->gates_row);
-    recurrent_steps(s, o, in->rows, st, o->all_steps ? out : NULL);
+    const int colored = o->recurrent.colored != NULL && in->rows >= COLORED_ROWS;
+    float *const gates = colored ? s->pages + colored_gates(o->recurrent.gates) : s->gates;
+    const size_t gates_row = colored ? PAGE : s->gates_row;
+    recurrent_gates(s->model->kernel, o, in, in->rows, gates, gates_row);
+    recurrent_steps(s, o, gates, gates_row, in->rows, st, o->all_steps ? out : NULL);
     if (!o->all_steps) {
         memcpy(out, st->h[0], h_row(o) * sizeof *out);
     }

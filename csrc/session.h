@@ -20,7 +20,8 @@ struct lstmcore_session {
     size_t gates_row;      /* floats in a row of `gates` */
     float *rows[2];        /* (CHUNK, row): what goes into a layer and what comes out of it, in turn */
     float *gates;          /* (CHUNK, gates_row) */
-    float *products;       /* the same, for variants */
+    float *pages;          /* (CHUNK + 1, PAGE): gates of a layer with colored weights, and room to work; NULL: none */
+    float *products;       /* as gates, for variants */
     float *work;           /* the gates of a variant, and one more */
     float *flat;           /* (steps*in,) of a Flatten */
     size_t flat_used;

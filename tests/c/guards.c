@@ -10,7 +10,7 @@ typedef struct {
     int remembered;
 } block;
 
-enum { GUARD = 1024, LINE = 64 };
+enum { GUARD = 1024, LINE = 64, PAGE = 4096 };
 
 static block blocks[512]; /* one that is not in use: at is NULL */
 #define BLOCKS (sizeof blocks / sizeof *blocks)
@@ -34,18 +34,23 @@ static block *find(const void *at) {
     return NULL;
 }
 
-void *guarded_new(size_t size, size_t shift) {
+static void *place(size_t alignment, size_t size, size_t shift) {
     block *b = find(NULL);
     if (b == NULL) {
         fail("guards", "more allocations than there is room for");
     }
-    *b = (block){.whole_size = (GUARD + shift + size + GUARD + LINE - 1) / LINE * LINE, .size = size};
-    b->whole = __real_aligned_alloc(LINE, b->whole_size);
+    const size_t before = alignment > GUARD ? alignment : GUARD;
+    *b = (block){.whole_size = (before + shift + size + GUARD + alignment - 1) / alignment * alignment, .size = size};
+    b->whole = __real_aligned_alloc(alignment, b->whole_size);
     if (b->whole == NULL) {
         fail("guards", "out of memory");
     }
     memset(b->whole, POISON, b->whole_size);
-    return b->at = b->whole + GUARD + shift;
+    return b->at = b->whole + before + shift;
+}
+
+void *guarded_new(size_t size, size_t shift) {
+    return place(LINE, size, shift);
 }
 
 size_t guarded_size(const void *at) {
@@ -94,10 +99,10 @@ void *__wrap_calloc(size_t n, size_t size) {
 }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size) {
-    if (alignment > LINE) {
+    if (alignment > PAGE) {
         fail("guards", "a wider alignment than they give");
     }
-    void *at = guarded_new(size, 0);
+    void *at = place(alignment < LINE ? LINE : alignment, size, 0);
     find(at)->remembered = remember;
     return at;
 }
