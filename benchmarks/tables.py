@@ -233,11 +233,12 @@ def ceiling(facts: Facts) -> list[str]:
 
 def weights(facts: Facts) -> list[str]:
     """The ways to load the weights of 64 units, each kernel a column."""
-    names = [way["name"] for way in facts["kernels"][0]["ways"]]
-    columns = [[f"{way['us']:.1f}" for way in result["ways"]] for result in facts["kernels"]]
+    kernels = {
+        result["kernel"]: {way["name"]: f"{way['us']:.1f}" for way in result["ways"]} for result in facts["kernels"]
+    }
     return table(
-        ["49 steps of hidden 64", *(f">{result['kernel']} µs" for result in facts["kernels"])],
-        [list(row) for row in zip(names, *columns, strict=True)],
+        ["49 steps of hidden 64", *(f">{kernel} µs" for kernel in kernels)],
+        [[name, *(ways.get(name, "") for ways in kernels.values())] for name in next(iter(kernels.values()))],
     )
 
 

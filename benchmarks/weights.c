@@ -3,8 +3,8 @@
  *
  *     weights_avx512 | weights_avx2
  *
- * A step takes 64 rows k of 4 gates x 64 units, 64 KiB, twice a first-level cache of 32 KiB. All but one way keep
- * the kernel's layout, [block][k][gate][lane]. A GRU's three gates are 48 KiB.
+ * A step takes 64 rows k of 4 gates x 64 units, 64 KiB, twice a first-level cache of 32 KiB. All but the
+ * colored ways keep the kernels' layout, [block][k][gate][lane]. A GRU's three gates are 48 KiB.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
@@ -18,14 +18,25 @@
 #include "vec_avx2.h"
 #define NAME "avx2"
 #endif
+#include "colored.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
 
 enum { STEPS = 49, UNITS = 64, ROUNDS = 400, BLOCKS = UNITS / VEC_LANES };
-enum { PAGE = 1024 /* floats */, PARTED_ROW = 4 * UNITS };
 
-static float h[UNITS], out[4 * UNITS];
+/* What a step reads and writes besides lies among the passing lines of a page, as in the kernels: h, and some of the
+ * sums. */
+static float *h, *out;
+
+/* Fold so many sums into a line, or the compiler would leave them out. */
+INLINE void store(const int N, vec *acc) {
+    UNROLL
+    for (int n = 1; n < N; n++) {
+        acc[0] = vec_add(acc[0], acc[n]);
+    }
+    vec_store(out, acc[0]);
+}
 
 /* B blocks of units of G gates at once; what is `ahead` floats away is prefetched, with the hint. */
 INLINE void blocks_at(const int G, const int B, const int ahead, const int hint, const float *weights) {
@@ -46,10 +57,7 @@ INLINE void blocks_at(const int G, const int B, const int ahead, const int hint,
             acc[n] = vec_fma(x, vec_load(at), acc[n]);
         }
     }
-    UNROLL
-    for (int n = 0; n < G * B; n++) {
-        vec_store(out + n * VEC_LANES, acc[n]);
-    }
+    store(G * B, acc);
 }
 
 INLINE void in_blocks(const int G, const int B, const int ahead, const int hint, int down, const float *weights) {
@@ -100,37 +108,34 @@ static void gru_first_block_only(const float *w, int t) {
     }
 }
 
-/* A first-level cache of 32 KiB in 8 ways has 64 sets of lines, chosen by the place within a page of 4 KiB. Three rows
- * of eight lie in the first 3 KiB of eight pages and fill 48 sets; the other five lie in the last KiB of 40 pages, pass
- * through the other 16 sets, and so never push the first ones out. */
-static void parted(const float *w, int t) {
-    static const int stays[8] = {1, 0, 0, 1, 0, 0, 1, 0}; /* mixed evenly, so that the second level never idles */
-    enum { VECTORS = PARTED_ROW / VEC_LANES, SUMS = VECTORS < 16 ? VECTORS : 16 };
-    const float *kept = w, *passing = w + 3 * PARTED_ROW;
-    vec acc[SUMS];
-    (void)t;
-    UNROLL
-    for (int n = 0; n < SUMS; n++) {
-        acc[n] = vec_set1(0.0f);
-    }
-    for (int k = 0; k < UNITS; k += 8, kept += PAGE, passing += 5 * PAGE) {
-        int n_kept = 0, n_passing = 0;
-#pragma GCC unroll 8
-        for (int row = 0; row < 8; row++) {
-            const float *at = stays[row] ? kept + PARTED_ROW * n_kept++ : passing + PAGE * n_passing++;
-            const vec x = vec_set1(h[k + row]);
+#if defined(__AVX512F__)
+INLINE void colored(const int G, const float *weights) {
+    for (int half = 0; half < 4; half++, weights += colored_half((size_t)G)) {
+        vec acc[8];
+        UNROLL
+        for (int n = 0; n < 2 * G; n++) {
+            acc[n] = vec_set1(0.0f);
+        }
+        UNROLL
+        for (int k = 0; k < COLORED_HALF; k++) {
+            const vec x = vec_set1(h[half % 2 * COLORED_HALF + k]);
             UNROLL
-            for (int n = 0; n < VECTORS; n++) {
-                const int v = n * 3 % VECTORS; /* not one by one: prefetching beyond a row would be in vain */
-                acc[n % SUMS] = vec_fma(x, vec_load(at + v * VEC_LANES), acc[n % SUMS]);
+            for (int n = 0; n < 2 * G; n++) {
+                acc[n] = vec_fma(x, vec_load(weights + colored_at((size_t)G, (size_t)k, (size_t)n)), acc[n]);
             }
         }
-    }
-    UNROLL
-    for (int n = 0; n < SUMS; n++) {
-        vec_store(out + n * VEC_LANES, acc[n]);
+        store(2 * G, acc);
     }
 }
+static void colored_lstm(const float *w, int t) {
+    (void)t;
+    colored(4, w);
+}
+static void colored_gru(const float *w, int t) {
+    (void)t;
+    colored(3, w);
+}
+#endif
 
 static const struct {
     const char *name;
@@ -143,11 +148,14 @@ static const struct {
     {"one block, up and down, prefetch 512 bytes ahead", prefetch_512},
     {"one block, up and down, prefetch 2 KiB ahead", prefetch_2048},
     {"one block, up and down, prefetchnta 512 bytes ahead", prefetch_past},
-    {"3/8 of the weights kept in the first-level cache by their layout", parted},
     {"one block four times: all in the first-level cache", first_block_only},
     {"a GRU's three gates, one block at a time, up and down in turn", gru_to_and_fro},
     {"a GRU's, two blocks at a time, up and down", gru_in_pairs},
     {"a GRU's, one block four times: all in the first-level cache", gru_first_block_only},
+#if defined(__AVX512F__)
+    {"the colored layout", colored_lstm},
+    {"a GRU's, the colored layout", colored_gru},
+#endif
 };
 
 static double now(void) {
@@ -158,13 +166,16 @@ static double now(void) {
 
 int main(void) {
     enum { WAYS = sizeof ways / sizeof *ways };
-    float *memory = aligned_alloc(4096, 64 * PAGE * sizeof *memory);
+    enum { PAGES = 64 }; /* the layouts are shorter */
+    float *memory = aligned_alloc(PAGE * sizeof *memory, (PAGES + 1) * PAGE * sizeof *memory);
     if (memory == NULL) {
         return 1;
     }
-    for (int n = 0; n < 64 * PAGE; n++) {
+    for (int n = 0; n < (PAGES + 1) * PAGE; n++) {
         memory[n] = 0.5f;
     }
+    h = memory + PAGES * PAGE + PASSING;
+    out = h + UNITS;
     for (int n = 0; n < UNITS; n++) { /* not known when this is compiled, or the numbers would not be loaded */
         h[n] = 0.01f * (float)n;
     }

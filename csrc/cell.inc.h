@@ -30,8 +30,11 @@ INLINE void cells(const cell_kind KIND, const int M, const int B, const int TAIL
                           state_without_cell(KIND, a, product, vec_load(h_old + (size_t)m * row + unit)));
                 continue;
             }
-            lstm_cell(sum_of(0, a, product), sum_of(1, a, product), sum_of(2, a, product), sum_of(3, a, product),
-                      c + (size_t)m * row + unit, h + (size_t)m * row + unit);
+            const vec i = sum_of(0, a, product);
+            const vec f = sum_of(1, a, product);
+            const vec g = sum_of(2, a, product);
+            const vec o = sum_of(3, a, product);
+            lstm_cell(i, f, g, o, c + (size_t)m * row + unit, h + (size_t)m * row + unit);
         }
         if (TAIL > 0) {
             const size_t unit = (block + (size_t)B) * VEC_LANES, at = (size_t)m * row + unit;

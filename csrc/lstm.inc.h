@@ -19,6 +19,7 @@ INLINE vec gated_tanh(vec gate, vec x) {
 /* c' = sigmoid(f)*c + sigmoid(i)*tanh(g), h' = sigmoid(o)*tanh(c') */
 INLINE void lstm_cell(vec i, vec f, vec g, vec o, float *c, float *h) {
     const vec new_c = vec_add(gated(f, vec_load(c)), gated_tanh(i, g));
+    const vec new_h = gated_tanh(o, new_c);
     vec_store(c, new_c);
-    vec_store(h, gated_tanh(o, new_c));
+    vec_store(h, new_h);
 }

@@ -129,7 +129,7 @@ static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) 
     const op *o = &s->model->ops[n];
     recurrent_state *st = &s->states[n];
     float *out = other_rows(s, in);
-    const int colored = o->recurrent.colored != NULL && in->rows >= COLORED_ROWS;
+    const int colored = o->recurrent.colored != NULL && s->pages != NULL && in->rows >= COLORED_ROWS;
     float *const gates = colored ? s->pages + colored_gates(o->recurrent.gates) : s->gates;
     const size_t gates_row = colored ? PAGE : s->gates_row;
     recurrent_gates(s->model->kernel, o, in, in->rows, gates, gates_row);

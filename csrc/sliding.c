@@ -125,6 +125,8 @@ static int allocate(lstmcore_model *model, lstmcore_sliding *s) {
         (s->products = calloc(model->n_ops, sizeof *s->products)) == NULL) {
         return 0;
     }
+    free(s->scratch->pages); /* for several steps of one window only, which no stream takes */
+    s->scratch->pages = NULL;
     for (size_t n = 0; n < model->n_ops; n++) {
         if (ops[n].kind == OP_RECURRENT &&
             (s->products[n] = lstmcore_floats_new(s->streams * ops[n].gates_row)) == NULL) {

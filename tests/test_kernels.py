@@ -69,6 +69,27 @@ def test_windows_longer_than_a_chunk_equal_the_reference(steps: int) -> None:
     np.testing.assert_allclose(lstmcore.Model(layers)(x), exact, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
+@pytest.mark.parametrize("units", [63, 64, 65])
+def test_sixty_four_units_whose_weights_have_a_layout_of_their_own(cell: type[L.LSTM | L.GRU], units: int) -> None:
+    """Windows of every length: the layout begins with four steps, and a chunk of 32 ends inside a window or with it."""
+    rng = np.random.default_rng(units)
+    layers = [
+        make(cell, "rnn", rng, input_size=5, hidden_size=units, num_layers=2, return_sequences=all_steps)
+        for all_steps in (False, True)
+    ]
+    x = normal(rng, 70, 5)
+    state = states(layers[0], rng, 1)
+    given = tuple(s[:, 0] for s in state) if cell is L.LSTM else state[0][:, 0]
+    for layer in layers:
+        models = [lstmcore.Model([layer], kernel=kernel) for kernel in KERNELS]
+        for steps in range(1, 71):
+            for initial in (None, given):
+                first, *others = (bits(model(x[:steps], initial)) for model in models)
+                for other in others:
+                    np.testing.assert_array_equal(other, first)
+
+
 def test_c_programs_hashes_agree(native_hashes: dict[str, list[str]]) -> None:
     scalar = native_hashes["scalar"]
     assert len(scalar) == 460
