@@ -56,7 +56,7 @@ def test_everything_is_written(out: Path) -> None:
     assert set(found["simulated"]["runs"][0]["auc"]) == {*models.NAMES, simulated.YARDSTICK}
     assert found["recorded"]["folds_shown"]
     assert set(found["recorded"]["summary"]["auc"]) == set(models.NAMES)
-    assert json.loads((out / "config.json").read_text())["training"]["batch_size"] == 256
+    assert json.loads((out / "config.json").read_text())["training"]["simulated"]["batch_size"] == 256
 
 
 def test_the_deployed_model_has_torchs_auc(out: Path) -> None:
@@ -79,7 +79,7 @@ def test_the_figures_are_the_seeds(out: Path) -> None:
     assert metrics.auc(market.part.y, answers) == pytest.approx(known["LSTM"], abs=1e-9)
 
     config = json.loads((out / "config.json").read_text())
-    again = next(iter(simulated.run([0], sizes, train.Settings(**config["training"]), out / "again")))
+    again = next(iter(simulated.run([0], sizes, train.Settings(**config["training"]["simulated"]), out / "again")))
     assert again.figures["auc"] == pytest.approx(known, abs=1e-3)  # threads may sum in another order
 
 

@@ -147,8 +147,8 @@ def _verdicts(results: dict[str, Any]) -> list[str]:
         distances = ", ".join(f"{row['distance']:g}" for row in better)
         lines.append(
             f"The yardstick matters: trailing stops at {distances} R earned more than the model on these trades (up to "
-            f"{max(row['expectancy'] for row in better):+.3f} R a trade), so what the model adds to a stop at "
-            f"{exits.TRAIL_IN_R:g} R may be no more than a wider stop adds."
+            f"{max(row['expectancy'] for row in better):+.3f} R a trade), so a wider stop than the yardstick's "
+            f"{exits.TRAIL_IN_R:g} R may add what the model adds, or more."
         )
     never = sum(m["threshold"] == exits.NEVER for m in results["models"])
     if never:

@@ -246,9 +246,10 @@ def conclusions(results: dict[str, Any]) -> list[str]:
             )
         lines.append(line)
     best = max((rule for rule in RULES if rule != "oracle"), key=lambda rule: results["rules"][rule]["expectancy"])
+    row = results["rules"][best]
     lines.append(
-        f"Highest expectancy but the oracle's: {best}, {results['rules'][best]['expectancy']:+.3f} R a trade, "
-        f"{spread(results['rules'][best]['expectancy_interval_months'])} drawn by months."
+        f"Highest expectancy of these rules, but for the oracle's: {best}, {row['expectancy']:+.3f} R a trade, "
+        f"{spread(row['expectancy_interval_months'])} drawn by months."
     )
     lines.append(
         f"Largest difference between torch and the C backend ({models[0]['kernel']}): "

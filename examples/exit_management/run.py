@@ -47,12 +47,12 @@ QUICK = Plan(2, 4, 1, (1, 5), 1, 1, 1, 1)
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if the C backend gave torch's answers within the limit, 1 if not, 2 without a package, 3 out of time."""
     parser = argparse.ArgumentParser(description="Exits of a model, fixed rules and an oracle on the same trades.")
-    parser.add_argument("--out", type=Path, default=Path("out/exit_management"), help="where files go")
+    parser.add_argument("--out", type=Path, default=Path("out/exit_management"), metavar="DIR", help="where files go")
     parser.add_argument("--seed", type=int, default=0, help="the first seed, of weights, dropout and order (default 0)")
     parser.add_argument("--quick", action="store_true", help="two folds, few epochs: to see that it runs, no more")
     parser.add_argument("--epochs", type=int, help=f"at most so many passes over the training part ({FULL.epochs})")
     parser.add_argument("--seeds", type=int, help=f"models of each kind and fold ({FULL.seeds})")
-    parser.add_argument("--resume", action="store_true", help="use what an ended run with these settings left in --out")
+    parser.add_argument("--resume", action="store_true", help="use what an ended run with these settings left in DIR")
     parser.add_argument("--jobs", type=int, help="models trained at a time (default: a core each, 4 at most)")
     parser.add_argument("--minutes", type=float, help="stop after about so long, to go on later with --resume")
     arguments = parser.parse_args(argv)
@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = (1 if arguments.quick else min(4, os.cpu_count() or 1)) if arguments.jobs is None else arguments.jobs
     if jobs < 1:
         parser.error(f"--jobs: expected at least 1, got {jobs}")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        parser.error(f"--minutes: expected more than 0, got {arguments.minutes:g}")
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             print(f'run.py: {package} is not installed: pip install "lstmcore[examples]"', file=sys.stderr)
@@ -74,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     pieces = Pieces(arguments.out / "pieces", arguments.resume, jobs, until)
     if not arguments.resume:
         shutil.rmtree(pieces.folder, ignore_errors=True)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"run.py: --out: {error}", file=sys.stderr)
+        return 2
     try:
         return study(arguments.out, Plan(**chosen), arguments.seed, pieces)
     except OutOfTime as error:
@@ -100,7 +107,6 @@ def study(out: Path, plan: Plan, seed: int, pieces: Pieces) -> int:
     folds = split.folds(samples)[-plan.folds :]
     recipe = Recipe(epochs=plan.epochs)
     seeds = range(seed, seed + plan.seeds)
-    out.mkdir(parents=True, exist_ok=True)
     config = {"plan": asdict(plan), "seed": seed, "recipe": asdict(recipe)}
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     store.score_report(out).unlink(missing_ok=True)

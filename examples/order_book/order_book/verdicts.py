@@ -1,0 +1,82 @@
+"""What the intervals say, in sentences: of part one's summary and of part two, made from results.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from order_book import models
+from order_book.answers import SEQUENCE
+
+
+def on_the_book(found: Mapping[str, Any]) -> list[str]:
+    """What the intervals of part one say, in sentences."""
+    if found["auc"]["LSTM"]["low"] is None or found["auc"]["LSTM"]["count"] < 2:
+        return ["One seed has no interval: part one cannot say which model is ahead."]
+    told = []
+    for kind, where in (("auc", "On every sample"), ("auc_told", "Before the taker could begin")):
+        best = max(models.LAST_TICK, key=lambda name: found[kind][name]["mean"])
+        apart = [name for name in SEQUENCE if found[kind][name]["low"] > found[kind][best]["high"]]
+        rest = [name for name in SEQUENCE if name not in apart]
+        said = f"{where}, the interval of {_join(apart)} lies above that of the better last-tick model ({best})"
+        if rest:
+            said += f"; that of {_join(rest)} does not"
+        elif apart:
+            nearest = min(apart, key=lambda name: found[kind][name]["low"])
+            low, high = found[kind][nearest]["low"], found[kind][best]["high"]
+            said += f". Nearest is {nearest}'s, from {low:.3f} on, where that one ends at {high:.3f}"
+        told.append(said + "." if apart else f"{where}, no sequence model's interval lies above that of {best}.")
+        lead = found[f"{kind}_lead_of_lstm"][models.ROLLING]
+        size = f"{lead['mean']:+.3f}, {lead['low']:+.3f} to {lead['high']:+.3f}"
+        if lead["low"] > 0:
+            told.append(f"There the LSTM is ahead of LightGBM on rolling features ({size}).")
+        elif lead["high"] < 0:
+            told.append(f"There LightGBM on rolling features is ahead of the LSTM (the LSTM's lead: {size}).")
+        else:
+            told.append(
+                f"There the LSTM and LightGBM on rolling features cannot be told apart (the LSTM's lead: {size})."
+            )
+        blend = found[f"{kind}_lead_of_lstm"][models.BLEND]
+        if blend["high"] < 0:
+            told.append(f"There the blend of both is ahead of the LSTM by {-blend['mean']:.3f}.")
+    return told
+
+
+def on_the_recording(part: Mapping[str, Any]) -> list[str]:
+    """What part two says, in sentences."""
+    found = part["summary"]
+    best = max(found["auc"], key=lambda name: found["auc"][name]["mean"])
+    said = [
+        f"On the recording the highest AUC is that of {best}, {found['auc'][best]['mean']:.3f} "
+        f"({found['auc'][best]['low']:.3f} to {found['auc'][best]['high']:.3f})."
+    ]
+    behind = [name for name, lead in found["auc_lead_of_lstm"].items() if lead["low"] > 0]
+    ahead = [name for name, lead in found["auc_lead_of_lstm"].items() if lead["high"] < 0]
+    same = [name for name in found["auc_lead_of_lstm"] if name not in behind + ahead]
+    for names, what in ((behind, "is ahead of"), (ahead, "is behind"), (same, "cannot be told apart from")):
+        if names:
+            said.append(f"Over all its folds together the LSTM {what} {_join(names)}.")
+    acted = {name: each for name, each in found["trading"].items() if "net_bp" in each}
+    earning = [name for name, each in acted.items() if each["net_bp"]["low"] > 0]
+    before_costs = [name for name, each in acted.items() if each["gross_bp"]["low"] > 0]
+    if before_costs:
+        said.append(f"From mid to mid, before any cost, the intervals of {_join(before_costs)} lie above zero.")
+    if earning:
+        said.append(f"After costs {_join(earning)} still earned, on these few minutes.")
+    elif acted:
+        most = max(acted, key=lambda name: acted[name]["net_bp"]["mean"])
+        gross, net = acted[most]["gross_bp"]["mean"], acted[most]["net_bp"]
+        losing = all(each["net_bp"]["high"] < 0 for each in acted.values())
+        what = "all lose: every interval lies" if losing else "none is shown to earn: every interval reaches"
+        said.append(
+            f"After costs {what} below zero. The highest mean is that of {most}: {net['mean']:+.2f} basis points a "
+            f"trade ({net['low']:+.2f} to {net['high']:+.2f}), {gross:+.2f} from mid to "
+            f"mid, where fees alone are {acted[most]['fees_bp']:g}. Do not trade this as a taker."
+        )
+    minutes = part["seconds"] / 60
+    said.append(f"{minutes:.0f} minutes of one market on one day: the intervals say nothing of other days.")
+    return said
+
+
+def _join(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
