@@ -61,7 +61,7 @@ static double fma_rate(void) {
 }
 
 /* Microseconds to load `bytes` of memory `times` times over, one multiply-add to a load; with `turns` every second time
- * backwards, as the kernels walk, so that the nearest cache still holds where it begins. */
+ * backwards, as the kernels walk but for 64 units, so that the nearest cache still holds where it begins. */
 static double stream(const float *memory, size_t bytes, int times, int turns) {
     double best = 1e30;
     const size_t floats = bytes / sizeof *memory / (8 * VEC_LANES) * (8 * VEC_LANES);

@@ -3,9 +3,10 @@
     python benchmarks/ceiling.py [--json FILE]
 
 For each shape: loading the recurrent weights step after step, always upwards and turning round after each step, as the
-kernels do; the multiply-adds; and one window's share where 256 windows take every step together: there the weights are
-loaded once for many rows, no sum waits for another, and the first layer's input is multiplied once for all. What
-keeping part of the weights in the first-level cache wins is measured for hidden size 64, in several ways.
+kernels do where no layout keeps weights in the first-level cache; the multiply-adds; and one window's share where 256
+windows take every step together: there the weights are loaded once for many rows, no sum waits for another, and the
+first layer's input is multiplied once for all. What keeping part of the weights in the first-level cache wins is
+measured for hidden size 64, in several ways.
 """
 
 from __future__ import annotations

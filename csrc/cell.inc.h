@@ -120,12 +120,8 @@ INLINE void run_steps(const cell_kind KIND, const int B, const int TAIL, const p
 }
 
 /* Two blocks, or one; with a single gate, which fills few accumulators, four or two. */
-INLINE void run_steps_of(const cell_kind KIND, const int TAIL, const packed *r, float *gates, size_t gates_row,
+INLINE void run_steps_of(const cell_kind KIND, const int TAIL, const packed *r, const float *gates, size_t gates_row,
                          size_t rows, int from_zero, float *h[2], float *c, float *out, size_t out_row) {
-    if (VEC_LANES == COLORED_LANES && TAIL == 0 && gates_of(KIND) > 1 && gates_row == PAGE && r->colored != NULL) {
-        run_colored(KIND, r, gates, rows, from_zero, h[0], c, out, out_row);
-        return;
-    }
     const int more = gates_of(KIND) == 1 ? 4 : 2;
     if (gates_of(KIND) == 1 ? r->blocks >= 4 : r->in_pairs) {
         run_steps(KIND, more, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
@@ -199,8 +195,8 @@ INLINE void finish_of(const cell_kind KIND, const int TAIL, const packed *r, con
         break;                  \
     }
 
-static void steps(const packed *r, float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2], float *c,
-                  float *out, size_t out_row) {
+static void steps(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
+                  float *c, float *out, size_t out_row) {
 #define CALL(KIND, TAIL) run_steps_of(KIND, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row)
     FOR_CELL(r)
 #undef CALL

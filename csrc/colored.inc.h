@@ -8,9 +8,10 @@
 
 /* Two blocks whose products are formed, and where the rest of their step stands. */
 typedef struct {
-    vec product[2 * 4];
-    vec value[2]; /* what a cell's last part gave */
-    const float *gates, *h_old;
+    vec product[2 * 3]; /* a GRU's */
+    vec value[2];       /* what a cell's last part gave */
+    const float *gates; /* an LSTM's with the products added */
+    const float *h_old;
     float *h, *c, *out; /* where only the last h is wanted, out is h: a branch between rows costs more than a store */
 } two_cells;
 
@@ -20,15 +21,15 @@ enum { PARTS = 3, ROWS_APART = COLORED_HALF / (2 * PARTS) };
 INLINE void part(const cell_kind KIND, const int PART, const int BLOCK, two_cells *of) {
     const int at = BLOCK * VEC_LANES;
     const float *const a = of->gates + gates_of(KIND) * at;
-    const vec *const product = of->product + gates_of(KIND) * BLOCK;
+    const vec *const product = of->product + 3 * BLOCK;
     vec *const value = &of->value[BLOCK];
     if (KIND == CELL_LSTM && PART == 0) {
-        *value = gated(sum_of(1, a, product), vec_load(of->c + at));
+        *value = gated(vec_load(a + VEC_LANES), vec_load(of->c + at));
     } else if (KIND == CELL_LSTM && PART == 1) {
-        *value = vec_add(*value, gated_tanh(sum_of(0, a, product), sum_of(2, a, product)));
+        *value = vec_add(*value, gated_tanh(vec_load(a), vec_load(a + 2 * VEC_LANES)));
         vec_store(of->c + at, *value);
     } else if (KIND == CELL_LSTM) {
-        *value = gated_tanh(sum_of(3, a, product), *value);
+        *value = gated_tanh(vec_load(a + 3 * VEC_LANES), *value);
     } else if (PART == 0) {
         *value = gru_seen(a, product);
     } else if (PART == 1) {
@@ -46,9 +47,11 @@ INLINE void part(const cell_kind KIND, const int PART, const int BLOCK, two_cell
 INLINE void half_tile(const cell_kind KIND, const int WITH_CELLS, const float *weights, const float *h, vec *acc,
                       two_cells *waiting) {
     const int N = 2 * gates_of(KIND);
+    vec quad = vec_set1(0.0f);
     UNROLL
     for (int k = 0; k < COLORED_HALF; k++) {
-        const vec x = vec_set1(h[k]);
+        quad = k % 4 == 0 ? vec_quad(h + k) : quad;
+        const vec x = vec_spread(quad, k % 4);
         UNROLL
         for (int n = 0; n < N; n++) {
             acc[n] = vec_fma(x, vec_load(weights + colored_at((size_t)gates_of(KIND), (size_t)k, (size_t)n)), acc[n]);
@@ -103,7 +106,12 @@ INLINE void run_colored(const cell_kind KIND, const packed *r, float *gates, siz
             }
             UNROLL
             for (int n = 0; n < 2 * G; n++) {
-                waiting.product[n] = acc[n];
+                if (KIND == CELL_GRU) {
+                    waiting.product[n] = acc[n];
+                } else { /* where they stay in registers too few are left for the rows and the cells */
+                    float *const gate = gates + unit * 4 + (size_t)n * VEC_LANES;
+                    vec_store(gate, vec_add(vec_load(gate), acc[n]));
+                }
             }
             waiting.gates = gates + unit * (size_t)G;
             waiting.h_old = h_old + unit;
@@ -119,5 +127,23 @@ INLINE void run_colored(const cell_kind KIND, const packed *r, float *gates, siz
     memcpy(h, h_old, bytes);
     if (KIND == CELL_LSTM) {
         memcpy(c, c_here, bytes);
+    }
+}
+
+/* Functions of their own: as parts of one, each has fewer registers. */
+#define COLORED(NAME, KIND)                                                                                         \
+    static __attribute__((noinline)) void NAME(const packed *r, float *gates, size_t rows, int from_zero, float *h, \
+                                               float *c, float *out, size_t out_row) {                              \
+        run_colored(KIND, r, gates, rows, from_zero, h, c, out, out_row);                                           \
+    }
+COLORED(colored_lstm, CELL_LSTM)
+COLORED(colored_gru, CELL_GRU)
+
+static void colored_steps(const packed *r, float *gates, size_t rows, int from_zero, float *h, float *c, float *out,
+                          size_t out_row) {
+    if (r->cell == CELL_LSTM) {
+        colored_lstm(r, gates, rows, from_zero, h, c, out, out_row);
+    } else {
+        colored_gru(r, gates, rows, from_zero, h, c, out, out_row);
     }
 }

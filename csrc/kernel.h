@@ -47,10 +47,14 @@ typedef struct {
     /* `rows` steps. gates is what `project` made of the input. State h stands in h[0], (units,) and whatever fills up
      * the last vector, before and after; the two pointers of h may change places. c, the same, is updated; only an
      * LSTM's is touched. Each step's h goes to a row of `out` unless it is NULL. With from_zero the first h is known to
-     * be all zeros, and its product is not computed where it must be zero too. Where the rows of gates are PAGE apart
-     * the colored weights are used, and the row behind the last is room to work in. */
-    void (*steps)(const packed *r, float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2], float *c,
-                  float *out, size_t out_row);
+     * be all zeros, and its product is not computed where it must be zero too. */
+    void (*steps)(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
+                  float *c, float *out, size_t out_row);
+
+    /* The same with the colored weights (colored.h): the rows of gates are PAGE apart, and the row behind the last is
+     * room to work in. NULL: not with these vectors. */
+    void (*colored_steps)(const packed *r, float *gates, size_t rows, int from_zero, float *h, float *c, float *out,
+                          size_t out_row);
 
     /* One step of each of `rows` sequences: state h_old -> h_new and c, each (rows, row) with row a multiple of
      * the lanes; gates_row may be 0, where all of them see the same input. */

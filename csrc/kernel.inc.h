@@ -14,8 +14,10 @@
 #include "tile.inc.h"
 #include "lstm.inc.h"
 #include "gru.inc.h"
-#include "colored.inc.h"
 #include "cell.inc.h"
+#if VEC_LANES == COLORED_LANES
+#include "colored.inc.h"
+#endif
 /* clang-format on */
 
 #define TABLE_(name) lstmcore_kernel_##name
@@ -32,6 +34,9 @@ const kernel TABLE(KERNEL_NAME) = {
     .linear = linear,
     .product = product,
     .steps = steps,
+#if VEC_LANES == COLORED_LANES
+    .colored_steps = colored_steps,
+#endif
     .step = step,
     .finish = finish,
     .activate = activate,

@@ -44,7 +44,7 @@ static inline void recurrent_product(const kernel *k, const op *o, const float *
 }
 
 /* `rows` steps of the session's own sequence. */
-static inline void recurrent_steps(lstmcore_session *s, const op *o, float *gates, size_t gates_row, size_t rows,
+static inline void recurrent_steps(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
                                    recurrent_state *st, float *out) {
     if (o->variant != NULL) {
         lstmcore_variant_steps(s, o, gates, gates_row, rows, st->h, st->c, out);

@@ -129,11 +129,16 @@ static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) 
     const op *o = &s->model->ops[n];
     recurrent_state *st = &s->states[n];
     float *out = other_rows(s, in);
-    const int colored = o->recurrent.colored != NULL && s->pages != NULL && in->rows >= COLORED_ROWS;
-    float *const gates = colored ? s->pages + colored_gates(o->recurrent.gates) : s->gates;
-    const size_t gates_row = colored ? PAGE : s->gates_row;
-    recurrent_gates(s->model->kernel, o, in, in->rows, gates, gates_row);
-    recurrent_steps(s, o, gates, gates_row, in->rows, st, o->all_steps ? out : NULL);
+    float *const every = o->all_steps ? out : NULL;
+    const kernel *k = s->model->kernel;
+    if (o->recurrent.colored != NULL && s->pages != NULL && in->rows >= COLORED_ROWS) {
+        float *const gates = s->pages + colored_gates(o->recurrent.gates);
+        recurrent_gates(k, o, in, in->rows, gates, PAGE);
+        k->colored_steps(&o->recurrent, gates, in->rows, s->from_zero, st->h[0], st->c, every, s->row);
+    } else {
+        recurrent_gates(k, o, in, in->rows, s->gates, s->gates_row);
+        recurrent_steps(s, o, s->gates, s->gates_row, in->rows, st, every);
+    }
     if (!o->all_steps) {
         memcpy(out, st->h[0], h_row(o) * sizeof *out);
     }

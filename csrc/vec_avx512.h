@@ -51,6 +51,22 @@ static inline vec vec_copysign(vec a, vec b) {
 static inline vec vec_shift_exponent(vec a) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
 }
+/* Four numbers in every quarter, and one of them in every lane: for four, that is one load and not four. */
+static inline vec vec_quad(const float *p) {
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(p));
+}
+static inline vec vec_spread(vec quad, const int N) {
+    switch (N) { /* the instruction wants a constant */
+    case 0:
+        return _mm512_permute_ps(quad, 0x00);
+    case 1:
+        return _mm512_permute_ps(quad, 0x55);
+    case 2:
+        return _mm512_permute_ps(quad, 0xaa);
+    default:
+        return _mm512_permute_ps(quad, 0xff);
+    }
+}
 static inline vec vec_from(vec a, vec b, size_t n) {
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_permutex2var_ps(a, _mm512_add_epi32(lanes, _mm512_set1_epi32((int)n)), b);

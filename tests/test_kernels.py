@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -72,7 +73,8 @@ def test_windows_longer_than_a_chunk_equal_the_reference(steps: int) -> None:
 @pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
 @pytest.mark.parametrize("units", [63, 64, 65])
 def test_sixty_four_units_whose_weights_have_a_layout_of_their_own(cell: type[L.LSTM | L.GRU], units: int) -> None:
-    """Windows of every length: the layout begins with four steps, and a chunk of 32 ends inside a window or with it."""
+    """Windows of every length: the layout, which AVX-512 has beside a first-level cache of 32 KiB, begins with four
+    steps, and a chunk of 32 ends inside a window or with it."""
     rng = np.random.default_rng(units)
     layers = [
         make(cell, "rnn", rng, input_size=5, hidden_size=units, num_layers=2, return_sequences=all_steps)
@@ -88,6 +90,39 @@ def test_sixty_four_units_whose_weights_have_a_layout_of_their_own(cell: type[L.
                 first, *others = (bits(model(x[:steps], initial)) for model in models)
                 for other in others:
                     np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
+@pytest.mark.parametrize("beside", [256, 340])
+def test_sixty_four_units_behind_a_wide_layer(cell: type[L.LSTM | L.GRU], beside: int) -> None:
+    """Whose rows of gates are as long as the layout's pages, or longer."""
+    rng = np.random.default_rng(beside)
+    layers = [
+        make(cell, "wide", rng, input_size=3, hidden_size=beside, return_sequences=True),
+        make(cell, "rnn", rng, input_size=beside, hidden_size=64, return_sequences=True),
+    ]
+    x = normal(rng, 40, 3)
+    models = [lstmcore.Model(layers, kernel=kernel) for kernel in KERNELS]
+    for steps in (1, 3, 4, 32, 33, 35, 36, 40):
+        first, *others = (bits(model(x[:steps])) for model in models)
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_sixty_four_units_with_a_weight_that_is_not_finite(cell: type[L.LSTM | L.GRU], value: float) -> None:
+    """Then even a state of zeros has a product."""
+    rng = np.random.default_rng(64)
+    layer = make(cell, "rnn", rng, input_size=3, hidden_size=64, return_sequences=True)
+    weights = {key: weight.copy() for key, weight in layer.weights.items()}
+    weights["weight_hh_l0"][37, 11] = value
+    layer = dataclasses.replace(layer, weights=weights)
+    x = normal(rng, 9, 3)
+    first, *others = (lstmcore.Model([layer], kernel=kernel)(x) for kernel in KERNELS)
+    assert np.isnan(first).any()
+    for other in others:
+        np.testing.assert_array_equal(other, first)
 
 
 def test_c_programs_hashes_agree(native_hashes: dict[str, list[str]]) -> None:
