@@ -269,6 +269,20 @@ def test_what_a_trade_scaled_over_its_life_promises_does_not_come(studied: tuple
     assert wrong["reported"]["expectancy"] > wrong["live"]["expectancy"] + 0.3
 
 
+def test_wrong_options_are_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments, told in (
+        (("--minutes", "0"), "--minutes: expected more than 0, got 0"),
+        (("--minutes", "nan"), "--minutes: expected more than 0, got nan"),
+        (("--jobs", "0"), "--jobs: expected at least 1, got 0"),
+        (("--quick", "--out", str(tmp_path / "file")), "run.py: --out:"),
+    ):
+        done = python(str(EXAMPLE / "run.py"), *arguments)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_run_goes_on_where_it_ended(studied: tuple[Path, str], tmp_path: Path) -> None:
     out, text = studied
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)

@@ -107,6 +107,17 @@ def test_a_recording_that_is_not_there_is_named() -> None:
     assert "no/such/file: no such file" in done.stderr
 
 
+def test_a_folder_is_no_recording_and_a_file_no_folder(tmp_path: Path) -> None:
+    done = run("--recording", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"run.py: --recording: {tmp_path}: not a file\n"
+    (tmp_path / "file").touch()
+    done = run("--quick", "--out", tmp_path / "file")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "file") in done.stderr
+
+
 def test_a_recording_that_is_too_short_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     simulator.write(tmp_path / "short.gz", ticks=3000, seed=0)
     done = run("--quick", "--out", tmp_path / "out", "--recording", tmp_path / "short.gz", "--tick-size", 0.01)

@@ -132,6 +132,7 @@ def _run(options: argparse.Namespace) -> None:
     results["run"] = {
         "command": " ".join(["python examples/order_book/run.py", *_size(options)]),
         "quick": options.quick,
+        "training": config["training"],
         "scale": options.scale,
         "seconds": time.perf_counter() - start,
         "resumed": options.resume,

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from order_book import models
 from order_book.answers import SEQUENCE
 
+MANY = 30  # trades a seed; an interval of fewer says little
+
 
 def on_the_book(found: Mapping[str, Any]) -> list[str]:
     """What the intervals of part one say, in sentences."""
-    if found["auc"]["LSTM"]["low"] is None or found["auc"]["LSTM"]["count"] < 2:
-        return ["One seed has no interval: part one cannot say which model is ahead."]
+    kinds = {"auc": "On every sample", "auc_told": "Before the taker could begin"}
+    if not all(_has_interval(found[kind][name]) for kind in kinds for name in models.NAMES):
+        return [
+            "A single seed, or markets without a story, have no interval: part one cannot say which model is ahead."
+        ]
     told = []
-    for kind, where in (("auc", "On every sample"), ("auc_told", "Before the taker could begin")):
-        best = max(models.LAST_TICK, key=lambda name: found[kind][name]["mean"])
-        apart = [name for name in SEQUENCE if found[kind][name]["low"] > found[kind][best]["high"]]
-        rest = [name for name in SEQUENCE if name not in apart]
-        said = f"{where}, the interval of {_join(apart)} lies above that of the better last-tick model ({best})"
-        if rest:
-            said += f"; that of {_join(rest)} does not"
-        elif apart:
-            nearest = min(apart, key=lambda name: found[kind][name]["low"])
-            low, high = found[kind][nearest]["low"], found[kind][best]["high"]
-            said += f". Nearest is {nearest}'s, from {low:.3f} on, where that one ends at {high:.3f}"
-        told.append(said + "." if apart else f"{where}, no sequence model's interval lies above that of {best}.")
-        lead = found[f"{kind}_lead_of_lstm"][models.ROLLING]
-        size = f"{lead['mean']:+.3f}, {lead['low']:+.3f} to {lead['high']:+.3f}"
-        if lead["low"] > 0:
-            told.append(f"There the LSTM is ahead of LightGBM on rolling features ({size}).")
-        elif lead["high"] < 0:
-            told.append(f"There LightGBM on rolling features is ahead of the LSTM (the LSTM's lead: {size}).")
-        else:
-            told.append(
-                f"There the LSTM and LightGBM on rolling features cannot be told apart (the LSTM's lead: {size})."
+    for kind, where in kinds.items():
+        told.append(f"{where}{_above_the_last_tick(found[kind])}")
+        for other, called in ((models.ROLLING, "LightGBM on rolling features"), (models.BLEND, "the blend of both")):
+            lead = found[f"{kind}_lead_of_lstm"][other]
+            size = f"the LSTM's lead: {lead['mean']:+.3f}, {lead['low']:+.3f} to {lead['high']:+.3f}"
+            what = (
+                "is ahead of" if lead["low"] > 0 else "is behind" if lead["high"] < 0 else "cannot be told apart from"
             )
-        blend = found[f"{kind}_lead_of_lstm"][models.BLEND]
-        if blend["high"] < 0:
-            told.append(f"There the blend of both is ahead of the LSTM by {-blend['mean']:.3f}.")
+            told.append(f"{where}, the LSTM {what} {called} ({size}).")
     return told
+
+
+def _above_the_last_tick(found: Mapping[str, Any]) -> str:
+    best = max(models.LAST_TICK, key=lambda name: found[name]["mean"])
+    apart = [name for name in SEQUENCE if found[name]["low"] > found[best]["high"]]
+    rest = [name for name in SEQUENCE if name not in apart]
+    if not apart:
+        return f", no sequence model's interval lies above that of {best}."
+    said = f", the interval of {_join(apart)} lies above that of the better last-tick model ({best})"
+    if rest:
+        return f"{said}; that of {_join(rest)} does not."
+    nearest = min(apart, key=lambda name: float(found[name]["low"]))
+    low, high = found[nearest]["low"], found[best]["high"]
+    return f"{said}. Nearest is {nearest}'s, from {low:.3f} on, where that one ends at {high:.3f}."
+
+
+def _has_interval(found: Mapping[str, Any]) -> bool:
+    """Not of one seed, nor of a figure that some seed does not have."""
+    return found["low"] is not None and math.isfinite(found["low"])
 
 
 def on_the_recording(part: Mapping[str, Any]) -> list[str]:
@@ -56,7 +65,10 @@ def on_the_recording(part: Mapping[str, Any]) -> list[str]:
     for names, what in ((behind, "is ahead of"), (ahead, "is behind"), (same, "cannot be told apart from")):
         if names:
             said.append(f"Over all its folds together the LSTM {what} {_join(names)}.")
-    acted = {name: each for name, each in found["trading"].items() if "net_bp" in each}
+    acted = {name: each for name, each in found["trading"].items() if each["trades_per_seed"] >= MANY}
+    if len(acted) < len(found["trading"]):
+        few = [name for name in found["trading"] if name not in acted]
+        said.append(f"{_join(few)} found fewer than {MANY} trades to make, of which nothing can be said.")
     earning = [name for name, each in acted.items() if each["net_bp"]["low"] > 0]
     before_costs = [name for name, each in acted.items() if each["gross_bp"]["low"] > 0]
     if before_costs:
