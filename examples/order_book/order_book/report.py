@@ -162,8 +162,8 @@ def _training(results: Mapping[str, Any]) -> str:
         "The sequence models' learning rate, epochs and patience, one set for all three, were chosen by the AUC on the "
         "stopping markets of seeds 100 to 106, which are not shown here unless the run was told to. But they were "
         "chosen after seeds 0 to 4 had been run with a first choice, 12 epochs at a rate of 0.002, with which the "
-        "RNN's interval was not clear of the last tick's; GRU's and LSTM's were. README.md has the whole story, and the figures of "
-        "five seeds that were run once when all was set."
+        "RNN's interval was not clear of the last tick's; GRU's and LSTM's were. README.md has the whole story, and "
+        "the figures of five seeds that were run once when all was set."
     )
 
 
