@@ -12,8 +12,7 @@ void lstmcore_variant_products(const kernel *k, const op *o, const float *h, siz
 void lstmcore_variant_finish(lstmcore_session *s, const op *o, const float *gates, size_t gates_row,
                              const float *products, size_t products_row, size_t rows, const float *h_old, float *h_new,
                              size_t row, float *c, size_t c_row);
-void lstmcore_variant_steps(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
-                            float *h[2], float *c, float *out);
+void lstmcore_variant_steps(lstmcore_session *s, const op *o, size_t rows, float *h[2], float *c, float *out);
 void lstmcore_variant_step(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
                            const float *h_old, float *h_new, float *c);
 
@@ -43,13 +42,12 @@ static inline void recurrent_product(const kernel *k, const op *o, const float *
     }
 }
 
-/* `rows` steps of the session's own sequence. */
-static inline void recurrent_steps(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
-                                   recurrent_state *st, float *out) {
+/* `rows` steps of the session's own sequence, whose gates stand in s->gates. */
+static inline void recurrent_steps(lstmcore_session *s, const op *o, size_t rows, recurrent_state *st, float *out) {
     if (o->variant != NULL) {
-        lstmcore_variant_steps(s, o, gates, gates_row, rows, st->h, st->c, out);
+        lstmcore_variant_steps(s, o, rows, st->h, st->c, out);
     } else {
-        s->model->kernel->steps(&o->recurrent, gates, gates_row, rows, s->from_zero, st->h, st->c, out, s->row);
+        s->model->kernel->steps(&o->recurrent, s->gates, s->gates_row, rows, s->from_zero, st->h, st->c, out, s->row);
     }
 }
 

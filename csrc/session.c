@@ -137,7 +137,7 @@ static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) 
         k->colored_steps(&o->recurrent, gates, in->rows, s->from_zero, st->h[0], st->c, every, s->row);
     } else {
         recurrent_gates(k, o, in, in->rows, s->gates, s->gates_row);
-        recurrent_steps(s, o, s->gates, s->gates_row, in->rows, st, every);
+        recurrent_steps(s, o, in->rows, st, every);
     }
     if (!o->all_steps) {
         memcpy(out, st->h[0], h_row(o) * sizeof *out);
