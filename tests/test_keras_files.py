@@ -174,7 +174,7 @@ def test_a_chunk_that_unpacks_to_too_much(tmp_path: Path) -> None:
         found.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 17)))
     with (
         pytest.raises(lstmcore.ModelFormatError, match="has another size than 192 bytes"),
-        Hdf5(str(path), "w") as opened,
+        Hdf5(path.read_bytes(), "w") as opened,
     ):
         opened.read("w", (4, 12), np.dtype("f4"))
 

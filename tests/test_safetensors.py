@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -64,10 +65,10 @@ def test_saving_over_a_file_leaves_no_parts(path: Path) -> None:
 def test_a_failed_save_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
-    def full(self: Path, target: object) -> None:
+    def full(part: object, target: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space"):
         lstmcore.Model(layers()[:1]).save(path)
     assert path.read_bytes() == before

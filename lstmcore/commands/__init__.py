@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import lstmcore
 from lstmcore.backends import NAMES
 from lstmcore.errors import ModelFormatError
+from lstmcore.files import read_whole
 from lstmcore.formats.torch_suggest import NoLayersError
 
 MODEL = "a model file: .safetensors, .keras, .h5, .onnx, or .pt/.pth with --layers"
+MAX_LAYERS = 4 << 20  # bytes; the JSON of a thousand layers takes a tenth
 
 
 def add_model(parser: argparse.ArgumentParser, metavar: str = "MODEL") -> None:
@@ -43,7 +44,7 @@ def _layers(path: str | None) -> Any:
     if path is None:
         return None
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_whole(path, MAX_LAYERS))
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path}: expected a list of layers in JSON: {error}") from None
 

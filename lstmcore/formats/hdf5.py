@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import mmap
-import os
 import zlib
 from collections.abc import Iterator
 from types import TracebackType
@@ -42,30 +40,29 @@ class Hdf5:
     """An HDF5 file that is open for reading, its structure checked.
 
     Args:
-        source: The file's path, or all its bytes.
+        data: All bytes of the file. The library reads zeros where a file on the disk has become shorter.
         what: The beginning of every error.
         most: How many bytes all arrays together may take that are read from it; None: `allowed` of its size.
 
     Raises:
         UnsupportedError: h5py is not installed.
         ModelFormatError: No HDF5 file, a damaged one, or one with links that are not hard ones.
-        OSError: A path that cannot be read.
     """
 
-    def __init__(self, source: str | bytes, what: str, most: int | None = None) -> None:
+    def __init__(self, data: bytes, what: str, most: int | None = None) -> None:
         try:
             import h5py
         except ImportError:
             raise UnsupportedError(
                 f"{what}: reading HDF5 needs h5py, which is not installed: pip install 'lstmcore[keras]'"
             ) from None
-        self._h5py, self._what, self._source = h5py, what, source
+        self._h5py, self._what, self._data = h5py, what, data
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
-        self._size = len(source) if isinstance(source, bytes) else _readable_size(source)
+        self._size = len(data)
         self._left = allowed(self._size) if most is None else most
         with self._guard("not an HDF5 file, or a damaged one"):
-            self._file = self._open(source)
+            self._file = self._open(data)
         try:
             with self._guard("damaged"):
                 self._walk(self._file, "", {}, 0)
@@ -106,8 +103,8 @@ class Hdf5:
             return None
         if self._file.userblock_size or self._file.id.get_create_plist().get_sizes() != (8, 8):
             raise self._refused(f"{what}: expected offsets of 8 bytes from the file's beginning, as Keras writes them")
-        with self._guard(f"{what} is damaged"), self._bytes() as data:
-            return texts_of(data, self._h5py.h5o.get_info(self._groups[group].id).addr, name)
+        with self._guard(f"{what} is damaged"):
+            return texts_of(self._data, self._h5py.h5o.get_info(self._groups[group].id).addr, name)
 
     def read(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The dataset at `path`, which must be float32 or float64 as `dtype` says and have that shape.
@@ -121,12 +118,10 @@ class Hdf5:
         with self._guard(f"dataset {path!r:.200} is damaged"):
             return self._read(self._datasets[path], f"dataset {path!r:.200}", shape, dtype)
 
-    def _open(self, source: str | bytes) -> h5py.File:
-        if isinstance(source, str):
-            return self._h5py.File(source, "r", locking=False)
+    def _open(self, data: bytes) -> h5py.File:
         access = self._h5py.h5p.create(self._h5py.h5p.FILE_ACCESS)
         access.set_fapl_core(backing_store=False)
-        access.set_file_image(source)
+        access.set_file_image(data)
         opened = self._h5py.h5f.open(b"weights", self._h5py.h5f.ACC_RDONLY, fapl=access)
         return self._h5py.File(opened)
 
@@ -147,14 +142,6 @@ class Hdf5:
                 self._datasets[inner] = found
             else:
                 raise self._refused(f"{inner!r:.200}: expected a group or a dataset, got {type(found).__name__}")
-
-    @contextlib.contextmanager
-    def _bytes(self) -> Iterator[bytes | mmap.mmap]:
-        if isinstance(self._source, bytes):
-            yield self._source
-            return
-        with open(self._source, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
 
     def _once(self, found: h5py.Group | h5py.Dataset, path: str, seen: dict[int, str]) -> None:
         address = self._h5py.h5o.get_info(found.id).addr
@@ -238,11 +225,6 @@ class Hdf5:
         except Exception as error:
             text = " ".join(str(error).split())
             raise self._refused(f"{why}: {type(error).__name__}: {text!r:.200}") from None
-
-
-def _readable_size(path: str) -> int:
-    with open(path, "rb") as stream:  # h5py's error for a missing file is not Python's
-        return os.fstat(stream.fileno()).st_size
 
 
 def _type_name(found: h5py.Dataset) -> str:

@@ -10,11 +10,8 @@ Layouts: "HDF5 File Format Specification Version 3.0", The HDF Group: object hea
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Iterator
-
-Bytes = bytes | mmap.mmap
 
 MAX_MESSAGES = 1 << 12  # in one object's header
 MAX_NAMES = 1 << 14  # texts in one attribute
@@ -33,10 +30,10 @@ ENTRY = struct.Struct("<H6xQ")  # number, or 0 for what is free; size
 
 
 class TextError(ValueError):
-    """Bytes that are not laid out as they should be; the text says which."""
+    """bytes that are not laid out as they should be; the text says which."""
 
 
-def texts_of(data: Bytes, header: int, name: str) -> list[str] | None:
+def texts_of(data: bytes, header: int, name: str) -> list[str] | None:
     """The texts of the attribute `name` of the object whose header is at `header`; None without it.
 
     Raises:
@@ -50,7 +47,7 @@ def texts_of(data: Bytes, header: int, name: str) -> list[str] | None:
     return None
 
 
-def _messages(data: Bytes, header: int) -> Iterator[tuple[int, bytes]]:
+def _messages(data: bytes, header: int) -> Iterator[tuple[int, bytes]]:
     version, _, _, size = HEADER.unpack(_at(data, header, HEADER.size))
     if version != 1:
         raise TextError("an object header of another version than 1, which Keras writes")
@@ -74,7 +71,7 @@ def _messages(data: Bytes, header: int) -> Iterator[tuple[int, bytes]]:
             at += size
 
 
-def _attribute(data: Bytes, body: bytes, name: str) -> list[str] | None:
+def _attribute(data: bytes, body: bytes, name: str) -> list[str] | None:
     version, name_size, type_size, space_size = SIZES.unpack(body[: SIZES.size])
     if version not in (1, 2, 3):
         raise TextError(f"an attribute of version {version}")
@@ -117,7 +114,7 @@ def _count(space: bytes) -> int:
     return int.from_bytes(space[8 if version == 1 else 4 :][:8], "little") if rank else 1
 
 
-def _in_heap(data: Bytes, length: int, heap: int, number: int, limit: int) -> str:
+def _in_heap(data: bytes, length: int, heap: int, number: int, limit: int) -> str:
     """The text of `length` bytes that is the entry `number` of the heap at `heap`."""
     if length > limit:
         raise TextError(f"texts of more than {MAX_TEXT} bytes")
@@ -140,7 +137,7 @@ def _in_heap(data: Bytes, length: int, heap: int, number: int, limit: int) -> st
     raise TextError(f"no entry {number} in the heap at {heap}")
 
 
-def _at(data: Bytes, start: int, size: int) -> bytes:
+def _at(data: bytes, start: int, size: int) -> bytes:
     if start + size > len(data):
         raise TextError(f"{size} bytes at {start} are outside the file")
-    return bytes(data[start : start + size])
+    return data[start : start + size]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
+from lstmcore.files import open_plain, read_whole
 from lstmcore.formats.hdf5 import Hdf5
 from lstmcore.formats.json_text import parse
 from lstmcore.formats.keras_spec import Spec
@@ -39,7 +41,7 @@ class Opened(NamedTuple):
 @contextlib.contextmanager
 def open_zip(file: str) -> Iterator[Opened]:
     """A .keras file. Raises FileNotFoundError and ModelFormatError."""
-    with open(file, "rb") as stream:
+    with open_plain(file) as stream:
         most = allowed(os.fstat(stream.fileno()).st_size)
         try:
             with zipfile.ZipFile(stream) as archive:
@@ -49,7 +51,7 @@ def open_zip(file: str) -> Iterator[Opened]:
                 weights = _read(archive, members, WEIGHTS, min(most, MAX_WEIGHTS), file)
         except LstmcoreError:
             raise
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise ModelFormatError(f"{file}: not a .keras file, or a damaged one: {_line(error)}") from None
     version = parse(metadata, f"{file}: {METADATA}", most).get("keras_version")
     model = Spec(parse(config, f"{file}: {CONFIG}", most), file, _major(version, file))
@@ -60,7 +62,8 @@ def open_zip(file: str) -> Iterator[Opened]:
 @contextlib.contextmanager
 def open_h5(file: str) -> Iterator[Opened]:
     """An .h5 file with a whole model. Raises FileNotFoundError and ModelFormatError."""
-    with Hdf5(file, file) as opened:
+    data = read_whole(file, MAX_WEIGHTS)
+    with Hdf5(data, file) as opened:
         config = opened.texts("", "model_config")
         if config is None:
             raise ModelFormatError(
@@ -70,7 +73,7 @@ def open_h5(file: str) -> Iterator[Opened]:
         version = next(iter(opened.texts("", "keras_version") or []), None)
         if len(config) != 1 or len(config[0]) > MAX_CONFIG:
             raise ModelFormatError(f"{file}: attribute 'model_config': expected one text of at most {MAX_CONFIG} bytes")
-        parsed = parse(config[0].encode(), f"{file}: attribute 'model_config'", allowed(os.path.getsize(file)))
+        parsed = parse(config[0].encode(), f"{file}: attribute 'model_config'", allowed(len(data)))
         model = Spec(parsed, file, _major(version, file))
         yield Opened(model, OldWeights(opened, file))
 

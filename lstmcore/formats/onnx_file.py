@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
+from lstmcore.files import read_whole
 from lstmcore.formats import onnx_wire
 
 MAX_FILE = (1 << 31) - 1  # bytes; no protobuf message is larger
@@ -18,14 +17,8 @@ OLDEST_OPSET = 11
 
 def parse(file: str) -> tuple[onnx.ModelProto, int]:
     """The model in `file`, and the file's size in bytes. Raises FileNotFoundError and ModelFormatError."""
-    path = Path(file)
-    size = path.stat().st_size
-    if not path.is_file():
-        raise ModelFormatError(f"{file}: expected a file")
-    if size > MAX_FILE:
-        raise ModelFormatError(f"{file}: {size} bytes; ONNX files have at most {MAX_FILE}")
     proto = onnx.ModelProto()
-    data = path.read_bytes()
+    data = read_whole(file, MAX_FILE)
     onnx_wire.check(file, data, proto.DESCRIPTOR)
     try:
         proto.ParseFromString(data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,7 @@ import numpy as np
 from onnx import TensorProto
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
+from lstmcore.files import open_plain
 from lstmcore.layers import Array
 
 MAX_RANK = 8
@@ -121,14 +121,13 @@ class Tensors:
                 f"{what}: shape {tuple(tensor.dims)} needs {expected} bytes, external data has {length}"
             )
         path = self._inside(entries["location"], what)
-        try:  # not to be held up by what is no plain file
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        where = f"{what}: external data: {entries['location']!r:.200}"
+        try:
+            opened = open_plain(path, what=where)
         except OSError as error:
-            raise ModelFormatError(f"{what}: external data: {entries['location']!r:.200}: {error.strerror}") from None
-        with open(descriptor, "rb") as stream:
+            raise ModelFormatError(f"{where}: {error.strerror}") from None
+        with opened as stream:
             status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelFormatError(f"{what}: external data: {entries['location']!r:.200} is no plain file")
             if offset + length > status.st_size:
                 raise ModelFormatError(
                     f"{what}: external data: bytes {offset} to {offset + length} of {entries['location']!r:.200}, "
@@ -139,7 +138,7 @@ class Tensors:
                 while chunk := stream.read(1 << 20):
                     digest.update(chunk)
                 if digest.hexdigest() != entries["checksum"].lower():
-                    raise ModelFormatError(f"{what}: external data: {entries['location']!r:.200} has another checksum")
+                    raise ModelFormatError(f"{where} has another checksum")
                 self._checked.add(path)
             self.external += length
             self._sizes[path] = status.st_size
@@ -148,10 +147,10 @@ class Tensors:
                     f"{what}: external data: tensors that share more than {MAX_SHARED} times the bytes there are"
                 )
             stream.seek(offset)
-            flat: Array = np.frombuffer(stream.read(length), dtype)
-        if len(flat) != count:
-            raise ModelFormatError(f"{what}: external data: {entries['location']!r:.200} has changed while it was read")
-        return flat
+            data = stream.read(length)
+        if len(data) != length:
+            raise ModelFormatError(f"{where} has changed while it was read")
+        return np.frombuffer(data, dtype)
 
     def _inside(self, location: str, what: str) -> Path:
         """The file at `location`, which must lie in the model's folder, links followed."""

@@ -8,20 +8,19 @@ are checked against the settings before anything is allocated, and every key is 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import safetensors
 import safetensors.numpy
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
 from lstmcore.formats.json_text import parse
 from lstmcore.formats.limits import allowed
+from lstmcore.formats.tensors import Tensor, open_tensors
 from lstmcore.formats.weights import Spec, Stored, read_layers
 from lstmcore.layers import KINDS, Array, Layer
 
@@ -31,15 +30,7 @@ if TYPE_CHECKING:
 VERSION = 2  # 2: further layers and settings, and layers that name what they read
 KEY = "lstmcore"
 STATE = "lstmcore_state"  # the key in the files of streams' states
-MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB
-DTYPES = {"F32": 4, "F64": 8}
-#: What a file of another format begins with.
-OTHERS = {
-    "a zip archive, as .keras and .pt files are": re.compile(rb"PK\x03\x04"),
-    "HDF5, as .h5 files are": re.compile(rb"\x89HDF\r\n\x1a\n"),
-    # Protobuf's fields of a ModelProto: ir_version, up to 31, and one that is known behind it.
-    "a .onnx file": re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]"),
-}
+DTYPES = "F32", "F64"
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -58,48 +49,25 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 def read(path: str | os.PathLike[str]) -> list[Layer]:
     """The layers in the file at `path`. Raises FileNotFoundError and ModelFormatError."""
     file = os.fspath(path)
-    check_header(file)
-    try:
-        with safetensors.safe_open(file, framework="numpy") as opened:
-            metadata = opened.metadata() or {}
-            if STATE in metadata:
-                raise ModelFormatError(
-                    f"{file}: the state of a stream, not a model; load the model's own file, and `restore` this one "
-                    f"in a stream of it"
-                )
-            if KEY not in metadata:
-                raise ModelFormatError(f"{file}: no {KEY!r} in the metadata; lstmcore did not write this file")
-            specs = _parse_metadata(file, metadata[KEY])
-            stored = {key: _stored(file, key, opened) for key in opened.keys()}  # noqa: SIM118  # no mapping
-            return read_layers(file, specs, stored)
-    except safetensors.SafetensorError as error:
-        raise ModelFormatError(f"{file}: not a valid safetensors file: {error}") from error
-
-
-def check_header(file: str) -> None:
-    """Compare the header's stated length with the file before anyone allocates it, and see that no key is there twice.
-
-    Of two keys in the metadata, and of two tensors in the same place, safetensors would take the last in silence.
-    """
-    with open(file, "rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        start = stream.read(8)
-        if len(start) < 8:
+    with open_tensors(file) as (metadata, tensors):
+        if STATE in metadata:
             raise ModelFormatError(
-                f"{file}: truncated: {size} bytes, and a safetensors file begins with 8 of header length"
+                f"{file}: the state of a stream, not a model; load the model's own file, and `restore` this one "
+                f"in a stream of it"
             )
-        length = int.from_bytes(start, "little")
-        looks = next((name for name, begins in OTHERS.items() if begins.match(start)), None)
-        if looks and 8 + length > min(size, MAX_HEADER):
-            raise ModelFormatError(f"{file}: no safetensors file: it looks like {looks}; give it that format's suffix")
-        if length > MAX_HEADER:
-            raise ModelFormatError(
-                f"{file}: no safetensors file, or a hostile one: header of {length} bytes; at most {MAX_HEADER} are "
-                f"taken"
-            )
-        if 8 + length > size:
-            raise ModelFormatError(f"{file}: truncated: a header of {length} bytes in a file of {size}")
-        parse(stream.read(length), f"{file}: not a valid safetensors file: its header", allowed(size))
+        if KEY not in metadata:
+            raise ModelFormatError(f"{file}: no {KEY!r} in the metadata; lstmcore did not write this file")
+        specs = _parse_metadata(file, metadata[KEY])
+        stored = {
+            key: Stored(key, x.shape, functools.partial(_read, x, f"{file}: {key}")) for key, x in tensors.items()
+        }
+        return read_layers(file, specs, stored)
+
+
+def _read(tensor: Tensor, what: str) -> Array:
+    if tensor.dtype not in DTYPES:
+        raise ModelFormatError(f"{what}: expected dtype {' or '.join(DTYPES)}, got {tensor.dtype}")
+    return tensor.read()
 
 
 def _parse_metadata(file: str, text: str) -> list[Spec]:
@@ -132,14 +100,3 @@ def _parse_layer(file: str, n: int, spec: Any, version: int) -> Spec:
         return Spec(name, cls, cls.check_settings({**later, **settings}), tuple(inputs))
     except ValueError as error:
         raise ModelFormatError(f"{what}, {name!r}: {error}") from None
-
-
-def _stored(file: str, key: str, opened: Any) -> Stored:
-    view = opened.get_slice(key)
-
-    def read_tensor() -> Array:
-        if view.get_dtype() not in DTYPES:
-            raise ModelFormatError(f"{file}: {key}: expected dtype {' or '.join(DTYPES)}, got {view.get_dtype()}")
-        return np.asarray(opened.get_tensor(key))
-
-    return Stored(key, tuple(view.get_shape()), read_tensor)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.numpy
 
 from lstmcore import states
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
-from lstmcore.formats.safetensors import STATE, check_header
+from lstmcore.formats.safetensors import STATE
+from lstmcore.formats.tensors import open_tensors
 from lstmcore.layers import Array
 
 CHECKSUM = "sha256"
-LETTERS = {"F": "float", "I": "int", "U": "uint"}  # "F32" is numpy's "float32"
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
@@ -51,22 +49,12 @@ def read(path: str, kind: str, expected: Mapping[str, Array]) -> dict[str, Array
         ModelFormatError: A file that holds no state, or a damaged one.
         ValueError: As `lstmcore.states.check`.
     """
-    check_header(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as opened:
-            metadata = opened.metadata() or {}
-            of = metadata.get(STATE)
-            if of not in states.KINDS:
-                raise ModelFormatError(f"{path}: expected the state of {states.KINDS[kind]}, got another file")
-            found = {}
-            for name in opened.keys():  # noqa: SIM118  # no mapping
-                view = opened.get_slice(name)
-                letter, bits = view.get_dtype()[:1], view.get_dtype()[1:]
-                read_part = functools.partial(opened.get_tensor, name)
-                found[name] = states.Part(LETTERS.get(letter, letter) + bits, tuple(view.get_shape()), read_part)
-            state = states.check(path, found, of, kind, expected)
-            if metadata.get(CHECKSUM) != checksum(state):
-                raise ModelFormatError(f"{path}: damaged: what it holds does not match its checksum")
-            return state
-    except safetensors.SafetensorError as error:
-        raise ModelFormatError(f"{path}: not a valid safetensors file: {error}") from error
+    with open_tensors(path) as (metadata, tensors):
+        of = metadata.get(STATE)
+        if of not in states.KINDS:
+            raise ModelFormatError(f"{path}: expected the state of {states.KINDS[kind]}, got another file")
+        found = {name: states.Part(x.numpy_dtype, x.shape, x.read) for name, x in tensors.items()}
+        state = states.check(path, found, of, kind, expected)
+    if metadata.get(CHECKSUM) != checksum(state):
+        raise ModelFormatError(f"{path}: damaged: what it holds does not match its checksum")
+    return state

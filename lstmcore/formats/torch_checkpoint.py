@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lstmcore.errors import ModelFormatError
+from lstmcore.files import open_plain
 from lstmcore.formats.torch_file import read_checkpoint, strip_prefixes, unwrapped
 from lstmcore.formats.torch_zip import SAVE_THERE
 
@@ -51,14 +52,12 @@ def _loaded(file: str) -> Any:
 
     torch's own errors are not passed on: they advise to load the file without a check, which runs what it holds.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as that a file looks like TorchScript: the error says it too
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # pickle and the zip reader raise whatever the bytes lead them to
-        why = _reason(error)
+    with open_plain(file) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that a file looks like TorchScript: the error says it too
+        try:
+            return torch.load(stream, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle and the zip reader raise whatever the bytes lead them to
+            why = _reason(error)
     if why is None:
         read_checkpoint(file)  # the restricted reader says what else it is
         why = "torch cannot load it"

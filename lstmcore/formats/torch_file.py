@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from lstmcore.errors import ModelFormatError
+from lstmcore.files import open_plain
 from lstmcore.formats.limits import allowed
 from lstmcore.formats.torch_names import Storage, StoredTensor, kind_of
 from lstmcore.formats.torch_pickle import MAX_PICKLE, loads
@@ -86,7 +87,7 @@ def strip_prefixes(state: dict[str, T], file: str, own: Collection[str] = ()) ->
 
 def _read(file: str, find: Callable[[Any], Any]) -> dict[str, Array]:
     what = f"{file}: expected a state_dict that torch.save wrote"
-    with open(file, "rb") as stream:
+    with open_plain(file) as stream:
         start = stream.read(32)
         if LEGACY in start:
             raise ModelFormatError(f"{what}: its format is that of torch before 1.6; {SAVE_AGAIN}")

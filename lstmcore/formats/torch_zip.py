@@ -141,7 +141,10 @@ class Archive:
 
     def _at(self, start: int, size: int) -> bytes:
         self._stream.seek(start)
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        if len(data) != size:
+            raise self._refused("the file became shorter while it was read")
+        return data
 
     def _decoded(self, name: bytes) -> str:
         try:
