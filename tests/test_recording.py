@@ -22,11 +22,13 @@ from lstmcore.feed.recording import Line, Recording, Writer
 
 pytest.importorskip("msgspec", reason="msgspec is not installed; lstmcore.feed parses messages with it")
 from lstmcore.feed import simulator
-from lstmcore.feed.features import NAMES, Counts, Features
+from lstmcore.feed.clock import NS_PER
+from lstmcore.feed.features import NAMES, OLD_IN_A_ROW, Counts, Features
 from lstmcore.feed.messages import Depth, Message, Parser, Quote, Trade
 
 TICKS = 1500
 COMMON = settings(max_examples=100, deadline=None)
+NS = 1723161255088169167  # a moment in 2024
 QUOTE = {"u": 7, "b": "99.50", "B": "3.000", "a": "99.60", "A": "1.500", "T": 1723161256313}
 
 
@@ -38,8 +40,8 @@ def quote(update_id: int, bid: float = 99.5, ask: float = 99.6, **more: Any) -> 
     return Quote(update_id=update_id, **{"bid": bid, "bid_size": 3.0, "ask": ask, "ask_size": 1.0, **more})
 
 
-def trade(trade_id: int, quantity: float = 1.0, price: float = 99.5, seller_started: bool = False) -> Trade:
-    return Trade(trade_id=trade_id, price=price, quantity=quantity, seller_started=seller_started)
+def trade(trade_id: int, quantity: float = 1.0, price: float = 99.5, **more: Any) -> Trade:
+    return Trade(trade_id=trade_id, price=price, quantity=quantity, seller_started=False, **more)
 
 
 def counted(messages: Iterable[Message]) -> dict[str, int]:
@@ -55,7 +57,7 @@ def counted(messages: Iterable[Message]) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.gz"])
 @COMMON
-@given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.binary(max_size=60))))
+@given(st.lists(st.tuples(st.integers(10**18, 2**63 - 1), st.binary(max_size=60))))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[Any]) -> None:
     path = tmp_path_factory.mktemp("recording") / name
     with Writer(path) as file:
@@ -65,17 +67,30 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, name:
     for _ in range(2):
         assert list(again) == [(ns, payload.replace(b"\n", b" ").rstrip(b"\r")) for ns, payload in lines]
         assert (again.malformed, again.damage, again.position) == (0, "", again.size)
+        assert again.unit == ("ns" if lines else "")
 
 
 def test_malformed_lines_are_counted_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordings, "MAX_LINE", 100)
-    long, longest = b"5 " + b"x" * 500, b"6 " + b"y" * 97
-    lines = [b"1 a", b"", b"nonsense", b"-2 b", b"2.5 b", b" 3 c", b"99999999999999999999 d", b"9223372036854775808 d"]
-    lines += [long, longest, b"\xff\xfe", b"4", b"4 ", b"9 last", b"5"]
+    at = b"1723161255088169167"
+    long, longest = at + b" " + b"x" * 500, at + b" " + b"y" * 79
+    lines = [at + b" a", b"", b"nonsense", b"-" + at + b" b", b"1723161255.088 b", b" " + at + b" c", b"5 since boot"]
+    lines += [
+        b"9" * 19 + b" d",
+        b"9223372036854775808 d",
+        long,
+        longest,
+        b"\xff\xfe",
+        at,
+        at + b" ",
+        at + b" last",
+        b"5",
+    ]
     path = tmp_path / "a.txt"
     path.write_bytes(b"\n".join(lines))  # the last line has no end
     recording = Recording(path)
-    assert list(recording) == [Line(1, b"a"), Line(6, b"y" * 97), Line(4, b""), Line(9, b"last")]
+    ns = int(at)
+    assert list(recording) == [Line(ns, b"a"), Line(ns, b"y" * 79), Line(ns, b""), Line(ns, b"last")]
     assert recording.malformed == len(lines) - 4
 
 
@@ -84,17 +99,42 @@ def test_a_damaged_file_is_read_up_to_there(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.gz"
     with Writer(path) as file:
         for n in range(500):
-            file.write(n, b"%d" % (n * n * n))
+            file.write(NS + n, b"%d" % (n * n * n))
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
     recording = Recording(path)
     read = list(recording)
-    assert read == [(n, b"%d" % (n * n * n)) for n in range(len(read))]
+    assert read == [(NS + n, b"%d" % (n * n * n)) for n in range(len(read))]
     assert len(read) < 500
     assert "end" in recording.damage
     path.write_bytes(whole[:cut] + bytes(50) + whole[cut:])
     assert len(list(recording)) < 500
     assert recording.damage
+
+
+@COMMON
+@given(st.lists(st.integers(10**18, 2**63 - 1), min_size=1, max_size=20), st.sampled_from(list(NS_PER)), st.data())
+def test_the_unit_of_receive_times_is_found(
+    tmp_path_factory: pytest.TempPathFactory, times: list[int], unit: str, data: st.DataObject
+) -> None:
+    """Every unit, junk among the lines, a byte order mark and the line ends of other systems; two units are refused."""
+    path = tmp_path_factory.mktemp("recording") / "a.txt"
+    told = [time // NS_PER[unit] for time in times]
+    end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
+    junk = st.sampled_from([b"", b"junk", b"17 x", b"time payload", b"-5 x"])
+    lines = [line for n in told for line in (data.draw(junk), b"%d {}" % n)]
+    path.write_bytes(data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + end.join(lines))
+    recording = Recording(path)
+    assert list(recording) == [(n * NS_PER[unit], b"{}") for n in told]
+    assert (recording.unit, recording.malformed) == (unit, len(told))
+    other = data.draw(st.sampled_from([name for name in NS_PER if name != unit]))
+    strange = b"%d {}" % (times[0] // NS_PER[other])
+    path.write_bytes(end.join([*lines, strange, *lines]))
+    assert len(list(recording)) == 2 * len(told)
+    assert recording.malformed == 2 * len(told) + 1
+    path.write_bytes(end.join([*lines, strange, strange]))
+    with pytest.raises(ValueError, match=rf"a.txt: line {len(lines) + 2}: .* is one in {other}, .* in {unit}; "):
+        list(recording)
 
 
 def test_the_first_lines_as_they_stand(tmp_path: Path) -> None:
@@ -115,15 +155,55 @@ def test_a_file_that_is_not_there() -> None:
             read()
 
 
+def test_what_is_no_plain_file(tmp_path: Path) -> None:
+    """A pipe is not waited for; a pointer is called one."""
+    pipe, pointer = tmp_path / "pipe.gz", tmp_path / "pointer.gz"
+    os.mkfifo(pipe)
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    for path, text in ((pipe, "a named pipe"), (pointer, "a Git LFS pointer"), (tmp_path, "a directory")):
+        with pytest.raises(ValueError, match=text):
+            list(Recording(path))
+
+
 # --- messages ---------------------------------------------------------------------------------------------------
 
 
 def test_the_three_kinds_of_messages() -> None:
     parse = Parser()
-    assert parse(message("bookTicker", **QUOTE)) == Quote(7, 99.5, 3.0, 99.6, 1.5, 1723161256313)
-    assert parse(message("trade", t=5, p="99.6", q="0.002", X="MARKET", m=True)) == Trade(5, 99.6, 0.002, True)
-    assert parse(message("depthUpdate", U=3, u=9, pu=2, b=[["1", "2"]], a=[])) == Depth(9, 2)
+    assert parse(message("bookTicker", **QUOTE)) == Quote(7, 99.5, 3.0, 99.6, 1.5, 1723161256313, "X")
+    trades = {"t": 5, "p": "99.6", "q": "0.002", "m": True}
+    assert parse(message("trade", **trades)) == Trade(5, 99.6, 0.002, True, "MARKET", "X")
+    assert parse(message("trade", **trades, X="INSURANCE_FUND")) == Trade(5, 99.6, 0.002, True, "INSURANCE_FUND", "X")
+    assert parse(message("depthUpdate", U=3, u=9, pu=2, b=[["1", "2"]], a=[])) == Depth(9, 2, 3, "X")
     assert (parse.malformed, parse.other) == (0, 0)
+
+
+def test_a_spot_quote_has_no_kind_and_no_times() -> None:
+    parse = Parser()
+    fields = {"u": 7, "s": "BNBUSDT", "b": "25.35190000", "B": "31.21000000", "a": "25.36520000", "A": "40.66000000"}
+    text = json.dumps({"stream": "bnbusdt@bookTicker", "data": fields}).encode()
+    assert parse(text) == Quote(7, 25.3519, 31.21, 25.3652, 40.66, 0, "BNBUSDT")
+    assert (parse.malformed, parse.other, parse.reason) == (0, 0, "")
+    for left_out in fields:
+        less = {"data": {key: value for key, value in fields.items() if key != left_out}}
+        assert parse(json.dumps(less).encode()) is None
+    assert parse(json.dumps({"data": fields | {"e": "24hrTicker"}}).encode()) is None
+    assert (parse.malformed, parse.other) == (0, len(fields) + 1)
+    assert parse.reason == "Object missing required field `e` - at `$.data`"
+
+
+@pytest.mark.parametrize("chosen", [None, "A", "B"])
+def test_messages_of_other_markets_are_counted_and_dropped(chosen: str | None) -> None:
+    parse = Parser(chosen)
+    own = chosen or "A"
+    fields = {"t": 5, "p": "99.6", "q": "0.002", "m": True}
+    for symbol in "ABACAB":
+        found = parse(json.dumps({"data": {"e": "trade", "s": symbol, **fields}}).encode())
+        assert (found is not None) == (symbol == own)
+        assert parse(json.dumps({"data": {"e": "trade", **fields}}).encode()) is not None  # it names no market
+    assert parse.symbol == own
+    assert parse.other_symbols == [each for each in "ABC" if each != own]
+    assert parse.other_symbol == 6 - "ABACAB".count(own)
 
 
 OTHER = [b'{"result":null,"id":1}', b'{"lastUpdateId":1,"bids":[["1","2"]],"asks":[]}', message("kline", k={}), b"{}"]
@@ -161,7 +241,7 @@ def test_no_bytes_are_an_exception(noise: bytes, start: int, length: int) -> Non
         features.take(parse(payload))
         assert np.isfinite(features.out).all()
     counts = features.counts
-    dropped = counts.bad_values + counts.crossed + counts.out_of_order + counts.duplicates
+    dropped = counts.bad_values + counts.crossed + counts.out_of_order + counts.duplicates + parse.other_symbol
     assert parse.malformed + parse.other + counts.ticks + counts.trades + counts.depth + dropped == 2
 
 
@@ -293,8 +373,48 @@ DROPPED: dict[str, tuple[list[Message], dict[str, int]]] = {
     "missing trades": ([trade(5), trade(8)], {"trades": 2, "gaps": 1}),
     "missing depth updates": ([Depth(5), Depth(8, 5), Depth(11, 9)], {"depth": 3, "gaps": 1}),
     "depth updates that do not tell": ([Depth(5), Depth(8)], {"depth": 2}),
-    "a silence": ([quote(1, event_ms=1), quote(2, event_ms=1001), quote(3, event_ms=2002)], {"ticks": 3, "gaps": 1}),
-    "no times": ([quote(1), quote(2, event_ms=5000), quote(3)], {"ticks": 3}),
+    "a silence": (
+        [quote(1, event_time=1), quote(2, event_time=1001), quote(3, event_time=2002)],
+        {"ticks": 3, "gaps": 1},
+    ),
+    "a clock set back": (
+        [quote(1, event_time=9999), quote(2, event_time=1), quote(3, event_time=1)],
+        {"ticks": 3, "gaps": 1},
+    ),
+    "an insurance fund's trade": (
+        [trade(5), trade(6, kind="INSURANCE_FUND"), trade(7)],
+        {"trades": 2, "not_market": 1},
+    ),
+    "a trade of price 0 that is none": (
+        [trade(5), trade(6, 0.0, 0.0, kind="NA"), trade(7, 0.0), trade(8)],
+        {"trades": 2, "not_market": 1, "bad_values": 1},
+    ),
+    "missing trades around one that is none": (
+        [trade(5), trade(7, 0.0, 0.0, kind="NA"), trade(8)],
+        {"trades": 2, "not_market": 1, "gaps": 1},
+    ),
+    "a second of crossed quotes": (
+        [quote(n, 99.5 if n % 8 == 0 else 99.7, event_time=1000 + 300 * n) for n in range(9)],
+        {"ticks": 2, "crossed": 7},
+    ),
+    "missing depth updates of a spot market": ([Depth(5), Depth(8, 0, 6), Depth(11, 0, 10)], {"depth": 3, "gaps": 1}),
+    "lower ids with newer times": (
+        [quote(90, event_time=1000), trade(70), Depth(80), quote(5, event_time=1001), trade(3), Depth(4), quote(6)],
+        {"ticks": 3, "trades": 2, "depth": 2, "gaps": 1, "restarts": 1},
+    ),
+    "lower ids without times": (
+        [quote(900), *(quote(n) for n in range(OLD_IN_A_ROW + 5))],
+        {"ticks": 7, "out_of_order": OLD_IN_A_ROW - 1, "gaps": 1, "restarts": 1},
+    ),
+    "lower ids of trades": (
+        [trade(900), *(trade(n) for n in range(OLD_IN_A_ROW + 5))],
+        {"trades": 7, "out_of_order": OLD_IN_A_ROW - 1, "gaps": 1, "restarts": 1},
+    ),
+    "old ids, never many in a row": (
+        [each for n in range(300) for each in (quote(9000 + n), quote(n), trade(9000 + n), trade(n))],
+        {"ticks": 300, "trades": 300, "out_of_order": 600},
+    ),
+    "no times": ([quote(1), quote(2, event_time=5000), quote(3)], {"ticks": 3}),
 } | {
     f"{name} {value}": ([quote(2**60, **{name: value}), quote(1)], {"bad_values": 1, "ticks": 1})
     for name in ("bid", "bid_size", "ask", "ask_size")
@@ -322,6 +442,72 @@ def test_a_dropped_message_changes_nothing() -> None:
         b.take(each)
     np.testing.assert_array_equal(a.out, b.out)
     assert a.counts.ticks == b.counts.ticks == 300
+
+
+def sent(payload: bytes) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(payload)["data"]
+    return data
+
+
+@COMMON
+@given(
+    st.lists(st.tuples(st.integers(0, 399), st.sampled_from(["NA", "INSURANCE_FUND", "zero", "kline"])), max_size=40),
+    st.sampled_from(list(NS_PER)),
+)
+def test_what_is_ignored_on_purpose_and_units_change_nothing(ignored: list[tuple[int, str]], unit: str) -> None:
+    """No answer and no gap: trades that are none between the others, other messages, and times in every unit."""
+    features, parse = Features(0.01, NAMES), Parser()
+    rows, trade_id = [], 10**9
+    for n, (received_ns, payload) in enumerate(SIMULATED_LINES):
+        data = sent(payload)
+        for what in (what for at, what in ignored if at == n):
+            if what == "kline":
+                extra = message("kline", k={})
+            else:
+                trade_id += 1
+                amounts = {"p": "99", "q": "7"} if what == "INSURANCE_FUND" else {"p": "0", "q": "0"}
+                kind = {} if what == "zero" else {"X": what}
+                extra = message("trade", **{"t": trade_id, "m": True, "s": data["s"]} | amounts | kind)
+            assert not features.take(parse(extra), received_ns)
+        if data["e"] == "trade":
+            trade_id += 1
+            data["t"] = trade_id
+        data["T"] = data["T"] * NS_PER["ms"] // NS_PER[unit]
+        if features.take(parse(json.dumps({"data": data}).encode()), received_ns):
+            rows.append(features.out.copy())
+    np.testing.assert_array_equal(rows, SIMULATED)
+    counts = features.counts
+    assert (counts.gaps, counts.restarts, counts.out_of_order) == (0, 0, 0)
+    assert features.exchange_unit == unit
+
+
+@COMMON
+@given(st.integers(2, 300), st.sampled_from(["ms", "us", "ns"]))
+def test_ids_that_begin_anew_are_a_gap_and_no_more(restart: int, unit: str) -> None:
+    """As a fresh start: with the first quote whose id is lower and whose time is newer."""
+    used, fresh, parse = Features(0.01, NAMES), Features(0.01, NAMES), Parser()
+    newest, started = 0, False
+    for n, (received_ns, payload) in enumerate(SIMULATED_LINES):
+        data = sent(payload)
+        key = "t" if data["e"] == "trade" else "u"
+        data[key] += 10**9 if n < restart else 0
+        data["T"] = data["T"] * NS_PER["ms"] // NS_PER[unit]
+        each = parse(json.dumps({"data": data}).encode())
+        assert each is not None
+        is_tick = used.take(each, received_ns)
+        if isinstance(each, Quote) and n < restart:
+            newest = each.event_time
+        started = started or (isinstance(each, Quote) and n >= restart and (not newest or each.event_time > newest))
+        if started:
+            assert fresh.take(each, received_ns) == is_tick
+            np.testing.assert_array_equal(used.out, fresh.out)
+    assert started
+    assert used.counts.restarts == used.counts.gaps == (newest > 0)
+    assert fresh.counts.gaps == 0
+
+
+SIMULATED_LINES = list(simulator.lines(300, 5))
+SIMULATED = followed(SIMULATED_LINES, Features(0.01, NAMES))
 
 
 @pytest.mark.parametrize("how", ["gap", "reset"])

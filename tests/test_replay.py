@@ -257,7 +257,7 @@ def test_recordings_that_cannot_be_replayed(recording: str, tmp_path: Path, caps
     assert "No such file" in fails(capsys, str(tmp_path / "absent.gz"), *model)
     assert "49 ticks; a window of 50 needs as many" in fails(capsys, recording, *model, "--ticks", "49")
     file = tmp_path / "file"
-    file.write_bytes(b'5 {"data":{"e":"trade","t":5,"p":"99.6","q":"0.002","m":true}}\n')
+    file.write_bytes(b'1723161256000000000 {"data":{"e":"trade","t":5,"p":"99.6","q":"0.002","m":true}}\n')
     assert "0 ticks; a window of 50 needs as many" in fails(capsys, str(file), *model)
 
 
@@ -269,7 +269,10 @@ def test_recordings_that_cannot_be_replayed(recording: str, tmp_path: Path, caps
         (b"", "it is empty"),
         (b"time,bid,ask\r\n1,2,3\n4,5,6\n", "it begins with 'time,bid,ask' and '1,2,3'"),
         (b'{"data":{"e":"trade"}}\n', """it begins with '{"data":{"e":"trade"}}'"""),
-        (b'1723161256 {"ticker":"other"}\n', """it begins with '1723161256 {"ticker":"other"}'"""),
+        (
+            b'1723161256000000000 {"ticker":"other"}\n',
+            """{"ticker":"other"}'; the first message that could not be used: Object missing required field `data`""",
+        ),
         (b"\x00\xff" + b"x" * 10**6, r"it begins with '\x00" + "\N{REPLACEMENT CHARACTER}" + "x" * 58 + "'"),
     ],
 )
@@ -280,8 +283,124 @@ def test_files_that_are_no_recordings(
     file = tmp_path / "file"
     file.write_bytes(gzip.compress(data) if packed else data)
     error = fails(capsys, str(file), "--model", str(MODEL))
-    assert "no usable message in it: expected lines of a receive time in ns, a space and" in error
+    assert "no usable message in it: expected lines of a receive time since 1970, a space and" in error
     assert error.rstrip().endswith(begins)
+
+
+def rewritten(recording: str, path: Path, change: Any) -> str:
+    """The recording with `change(ns, data)`, its receive time and the object in "data", for every line."""
+    from lstmcore.feed.recording import Recording
+
+    lines = []
+    for ns, payload in Recording(recording):
+        data = json.loads(payload)["data"]
+        time = change(ns, data)
+        lines.append(f"{time} {json.dumps({'data': data})}\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+@needs_msgspec
+@pytest.mark.parametrize(
+    ("per_ns", "unit", "said"),
+    [
+        (1, "ns", ""),
+        (10**3, "us", "receive times are in µs"),
+        (10**6, "ms", "receive times are in ms: all ticks of a millisecond count as one burst"),
+    ],
+)
+def test_receive_times_in_other_units(
+    recording: str, per_ns: int, unit: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rewritten(recording, tmp_path / "a.txt", lambda ns, _: ns // per_ns)
+    assert main(["replay", path, "--model", str(MODEL), "--json", str(tmp_path / "a.json")]) == 0
+    err = capsys.readouterr().err
+    assert said in err if said else err == ""
+    facts, expected = json.loads((tmp_path / "a.json").read_text()), replay(capsys, recording)
+    assert facts["receive_unit"] == unit
+    assert facts["seconds"] == pytest.approx(expected["seconds"], abs=2e-3)
+    assert facts["counts"] | {"backward_times": 0} == expected["counts"] | {"backward_times": 0}
+
+
+@needs_msgspec
+def test_receive_times_in_seconds_tell_no_delay(
+    recording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rewritten(recording, tmp_path / "a.txt", lambda ns, _: ns // 10**9)
+    assert "receive times in whole seconds" in fails(capsys, path, "--model", str(MODEL))
+
+
+@needs_msgspec
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "s"), (1e3, "us"), (1e6, "ns")])
+def test_exchange_times_in_other_units(
+    recording: str, factor: float, unit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(ns: int, data: dict[str, Any]) -> int:
+        data["T"] = int(data["T"] * factor)
+        return ns
+
+    path = rewritten(recording, tmp_path / "a.txt", change)
+    facts, expected = replay(capsys, path), replay(capsys, recording)
+    assert facts["exchange_unit"] == unit
+    assert facts["counts"] == expected["counts"]
+    assert facts["counts"]["gaps"] == 0
+    main(["replay", path, "--model", str(MODEL)])
+    assert f"exchange times are in {unit}" in capsys.readouterr().err
+
+
+@needs_msgspec
+def test_two_markets_in_one_recording(recording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(ns: int, data: dict[str, Any]) -> int:
+        data["s"] = "OTHERUSDT"
+        data["b" if "b" in data else "p"] = "5"
+        return ns
+
+    path, model = Path(rewritten(recording, tmp_path / "a.txt", change)), ["--model", str(MODEL)]
+    alone = replay(capsys, recording)
+    lines = [*path.read_text().splitlines(), *gzip.decompress(Path(recording).read_bytes()).decode().splitlines()]
+    path.write_text("\n".join(sorted(lines)))  # one line of each market after the other
+    error = fails(capsys, str(path), *model)
+    assert "messages of several markets, " in error
+    assert "SIMUSDT" in error
+    assert "OTHERUSDT" in error
+    facts = replay(capsys, str(path), "--symbol", "SIMUSDT")
+    assert facts["symbol"] == "SIMUSDT"
+    assert facts["counts"] == alone["counts"] | {"other_symbol": len(lines) // 2}
+    assert "and none of BTCUSDT" in fails(capsys, str(path), *model, "--symbol", "BTCUSDT")
+
+
+@needs_msgspec
+def test_spot_quotes(recording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(ns: int, data: dict[str, Any]) -> int:
+        if data["e"] == "bookTicker":
+            for key in ("e", "E", "T"):
+                del data[key]
+        return ns
+
+    path = rewritten(recording, tmp_path / "a.txt", change)
+    assert main(["replay", path, "--model", str(MODEL), "--json", str(tmp_path / "a.json")]) == 0
+    assert "no exchange times in its quotes" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "a.json").read_text())
+    assert facts["counts"] == replay(capsys, recording)["counts"]
+    assert facts["exchange_unit"] is None
+
+
+@needs_msgspec
+def test_ids_that_begin_anew_are_told(recording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(rewritten(recording, tmp_path / "a.txt", lambda ns, _: ns))
+    before = rewritten(recording, tmp_path / "b.txt", lambda ns, data: ns - 10**9 if shift(data) else ns)
+    path.write_text(Path(before).read_text() + path.read_text())
+    assert main(["replay", str(path), "--model", str(MODEL), "--json", str(tmp_path / "a.json")]) == 0
+    assert "ids began anew with lower ones 1 times" in capsys.readouterr().err
+    counts = json.loads((tmp_path / "a.json").read_text())["counts"]
+    assert (counts["ticks"], counts["gaps"]) == (2 * TICKS, 1)
+
+
+def shift(data: dict[str, Any]) -> bool:
+    """Higher ids, an hour before."""
+    data["u" if "u" in data else "t"] += 10**9
+    data["T"] -= 3_600_000
+    return True
 
 
 def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ class Bot:
 
     def counts(self) -> dict[str, int]:
         """What came, and what became of it."""
-        parser = {"malformed": self.parse.malformed, "other": self.parse.other}
+        parser = {name: getattr(self.parse, name) for name in ("malformed", "other", "other_symbol")}
         return {"connections": self.connections, "messages": self.messages} | parser | asdict(self.features.counts)
 
 

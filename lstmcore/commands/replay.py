@@ -34,7 +34,7 @@ CHUNK = 4096  # ticks that one engine answers before the next one's turn
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
-    parser.add_argument("recording", help="a recording, text or gzip: receive time in ns, a space, the JSON message")
+    parser.add_argument("recording", help="a recording, text or gzip: receive time, a space, the JSON message")
     parser.add_argument("--model", required=True, metavar="M", help="a .safetensors model file")
     parser.add_argument("--window", type=commands.positive, metavar="T", help="ticks in a window (default 50)")
     parser.add_argument("--engine", choices=(*engines.NAMES, "both"), default="lstmcore", help="who answers (lstmcore)")
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tick-size", type=float, default=TICK_SIZE, metavar="X", help=f"the smallest step of a price ({TICK_SIZE})"
     )
+    parser.add_argument("--symbol", metavar="S", help="the market, where the recording holds several, such as BTCUSDT")
     parser.add_argument("--ticks", type=commands.positive, metavar="N", help="only the first N ticks")
     commands.add_backend(parser, "what runs the model, for lstmcore")
     parser.add_argument(
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     features = Features(options.tick_size, options.features.split(","))
     if len(features.names) != model.input_size:
         raise ValueError(f"features: the model takes {model.input_size}, got {len(features.names)}")
-    recording, parse = Recording(options.recording), Parser()
+    recording, parse = Recording(options.recording), Parser(options.symbol)
     every = [engines.build(name, model, window) for name in names]
     chunks = _chunks(recording, parse, features, options.ticks)
     total = recording.size
@@ -76,16 +77,27 @@ def run(options: argparse.Namespace) -> int:
         terminal.note(f"warning: {options.recording}: read up to where it is damaged: {recording.damage}")
     counts = asdict(features.counts)
     if not any(counts.values()):
-        raise ValueError(_nothing_usable(recording))
+        raise ValueError(_nothing_usable(recording, parse))
+    if parse.other_symbol and options.symbol is None:
+        raise ValueError(
+            f"{options.recording}: messages of several markets, {parse.symbol}, {', '.join(parse.other_symbols)}; "
+            "--symbol picks one"
+        )
+    for text in _assumed(recording, features):
+        terminal.note(f"{options.recording}: {text}")
     if len(chunk.arrival) < window:
         raise ValueError(f"{options.recording}: {len(chunk.arrival)} ticks; a window of {window} needs as many")
     facts = {
         "recording": options.recording,
+        "symbol": parse.symbol,
+        "receive_unit": recording.unit,
+        "exchange_unit": features.exchange_unit or None,
         "model": options.model,
         "window": [window, model.input_size],
         "seconds": (int(chunk.arrival.max()) - int(chunk.arrival[0])) / 1e9,
         "counts": counts
         | {"malformed": recording.malformed + parse.malformed, "other": parse.other}
+        | {"other_symbol": parse.other_symbol}
         | {"backward_times": int(np.sum(np.diff(chunk.arrival) < 0))},
         "answers": len(chunk.arrival) - window + 1,
         "parse_us": delays.percentiles(chunk.parse),
@@ -108,15 +120,38 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _nothing_usable(recording: Recording) -> str:
+def _nothing_usable(recording: Recording, parse: Parser) -> str:
     """What to say of a file in which no line is a message that features are made of."""
     head = [line.decode(errors="replace") for line in recording.head(2)]
     found = f"it begins with {' and '.join(map(repr, head))}" if head else "it is empty"
     expected = 'such as 1723161256313000000 {"data":{"e":"bookTicker",...}}'
+    if parse.reason:
+        found += f"; the first message that could not be used: {parse.reason}"
+    if parse.other_symbol:
+        found = f"messages of {', '.join(parse.other_symbols)}, and none of {parse.symbol}"
     return (
-        f"{recording.path}: no usable message in it: expected lines of a receive time in ns, a space and an exchange's "
-        f"JSON message, {expected}; {found}"
+        f"{recording.path}: no usable message in it: expected lines of a receive time since 1970, a space and an "
+        f"exchange's JSON message, {expected}; {found}"
     )
+
+
+def _assumed(recording: Recording, features: Features) -> Iterator[str]:
+    """What was concluded from the size of numbers, or could not be checked, where it is not the usual.
+
+    Raises ValueError for receive times that are too coarse for a queue.
+    """
+    if recording.unit == "s":
+        raise ValueError(f"{recording.path}: receive times in whole seconds, which do not tell how close ticks came")
+    if recording.unit == "ms":
+        yield "receive times are in ms: all ticks of a millisecond count as one burst, and delays as their upper bounds"
+    if recording.unit == "us":
+        yield "receive times are in µs"
+    if features.exchange_unit not in ("ms", ""):
+        yield f"exchange times are in {features.exchange_unit}"
+    if features.counts.ticks and not features.exchange_unit:
+        yield "no exchange times in its quotes: a silence between them is not seen as a gap"
+    if features.counts.restarts:
+        yield f"ids began anew with lower ones {features.counts.restarts} times; each is a gap"
 
 
 class Chunk(NamedTuple):

@@ -16,7 +16,8 @@ from operator import itemgetter
 import numpy as np
 
 from lstmcore.demo import market
-from lstmcore.feed.messages import Depth, Message, Quote, Trade
+from lstmcore.feed.clock import NS_PER, unit_of
+from lstmcore.feed.messages import MARKET, Depth, Message, Quote, Trade
 from lstmcore.layers import Array
 
 #: Every feature there is, by name. The first ten are defined in `lstmcore.demo.market.features`; the others:
@@ -27,6 +28,7 @@ from lstmcore.layers import Array
 NAMES = (*market.FEATURES, "order_flow", "elapsed")
 SMALLEST, LARGEST = 1e-15, 1e15  # of prices and quantities; beyond, float32 would not hold what is made of them
 SILENCE_MS = 1000
+OLD_IN_A_ROW = 100  # messages of a kind with older ids, and none with a newer one among them: the ids began anew
 
 
 @dataclass
@@ -39,8 +41,10 @@ class Counts:
     duplicates: int = 0  # dropped: the id of the last of their kind
     out_of_order: int = 0  # dropped: an older id than the last of their kind
     bad_values: int = 0  # dropped: a price or quantity that is 0, negative, NaN, or beyond reason
+    not_market: int = 0  # dropped: a trade that no order in the book made, such as an insurance fund's
     crossed: int = 0  # dropped: a bid that is not below the ask
     gaps: int = 0  # times that messages were missing, and everything began anew
+    restarts: int = 0  # gaps at which the ids began anew with lower ones, as after some reconnects
 
 
 class Features:
@@ -65,6 +69,11 @@ class Features:
 
     Messages that are missing show in the ids of trades, which follow each other one by one, in those of depth
     updates, which name the one before, and in a silence. Then everything is forgotten: see `Counts.gaps`.
+    What is dropped is not missing: the id and the time of a message that follows the last one count as seen.
+
+    A lower id is an old message's, unless the exchange's time of the quote is newer than that of all before it, or a
+    hundred such messages of a kind came in a row: then the ids began anew, see `Counts.restarts`.
+    The exchange's times may be in s, ms, µs or ns: their size says in which, and one of no such size is taken as ms.
     """
 
     def __init__(
@@ -87,14 +96,16 @@ class Features:
         self.out = out
         self.names = tuple(names)
         self.counts = Counts()
+        #: In which unit the exchange tells its times, a key of `clock.NS_PER`; "" where it has told none.
+        self.exchange_unit = ""
         self._tick_size, self._silence_ms = tick_size, silence_ms
+        self._silence = silence_ms  # in the exchange's unit
         self._buffer = out.data.cast("B")
         self._pack = struct.Struct(f"{len(names)}f").pack_into
         places = [NAMES.index(name) for name in names]
         self._pick = itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],)
         self._mids: deque[float] = deque(maxlen=21)  # the newest last
-        self._quote_id = self._trade_id = self._depth_id = -1
-        self._start_over()
+        self.reset()
 
     def take(self, message: Message | None, received_ns: int = 0) -> bool:
         """Take one message; whether it was a tick, whose features now stand in `out`.
@@ -113,14 +124,16 @@ class Features:
         return False
 
     def reset(self) -> None:
-        """Forget everything but the counts: the next messages may have any ids."""
+        """Forget everything but the counts: the next messages may have any ids and times."""
         self._quote_id = self._trade_id = self._depth_id = -1
+        self._event_time = 0
+        self._old: dict[type, tuple[int, int]] = {}  # of each kind: the last id, and how many older came since
         self._start_over()
 
     def _start_over(self) -> None:
-        """Forget what features are made of, but not how far the ids have come."""
+        """Forget what features are made of, but not how far the ids and times have come."""
         self._mids.clear()
-        self._event_ms = self._received_ns = 0
+        self._received_ns = 0
         self._bought = self._sold = 0.0
         self._trades = 0
         self._bid = self._bid_size = self._ask = self._ask_size = 0.0
@@ -130,21 +143,41 @@ class Features:
         self.counts.gaps += 1
         self._start_over()
 
-    def _is_old(self, new: int, last: int) -> bool:
+    def _is_old(self, kind: type, new: int, last: int, *, newer: bool = False) -> bool:
+        """Whether to drop a message for its id; `newer`: its time is newer than that of the last one."""
         if new > last:
             return False
         if new == last:
             self.counts.duplicates += 1
-        else:
-            self.counts.out_of_order += 1
+            return True
+        before, many = self._old.get(kind, (last, 0))
+        many = many + 1 if before == last else 1
+        self._old[kind] = last, many
+        if newer or many == OLD_IN_A_ROW:
+            self.counts.restarts += 1
+            self.counts.gaps += 1
+            self.reset()
+            return False
+        self.counts.out_of_order += 1
         return True
 
+    def _set_unit(self, event_time: int) -> None:
+        """Find out in which unit the exchange tells its times, from the first one after a gap."""
+        self.exchange_unit = unit_of(event_time) or "ms"
+        self._silence = self._silence_ms * NS_PER["ms"] / NS_PER[self.exchange_unit]
+
     def _take_trade(self, trade: Trade) -> None:
-        if self._is_old(trade.trade_id, self._trade_id):
+        if self._is_old(Trade, trade.trade_id, self._trade_id):
             return
         quantity = trade.quantity
-        if not (SMALLEST <= quantity <= LARGEST and SMALLEST <= trade.price <= LARGEST):
-            self.counts.bad_values += 1
+        is_market = trade.kind == MARKET
+        if not (is_market and SMALLEST <= quantity <= LARGEST and SMALLEST <= trade.price <= LARGEST):
+            if is_market:
+                self.counts.bad_values += 1
+            else:
+                self.counts.not_market += 1
+            if trade.trade_id == self._trade_id + 1:  # dropped, not missing; of other ids nothing is known
+                self._trade_id = trade.trade_id
             return
         if trade.trade_id > self._trade_id + 1 and self._trade_id >= 0:
             self._gap()
@@ -157,16 +190,20 @@ class Features:
             self._bought += quantity
 
     def _take_depth(self, depth: Depth) -> None:
-        if self._is_old(depth.update_id, self._depth_id):
+        if self._is_old(Depth, depth.update_id, self._depth_id):
             return
-        if depth.previous_id and depth.previous_id != self._depth_id and self._depth_id >= 0:
-            self._gap()
+        if self._depth_id >= 0:
+            if depth.previous_id:
+                missing = depth.previous_id != self._depth_id
+            else:
+                missing = depth.first_id > self._depth_id + 1
+            if missing:
+                self._gap()
         self._depth_id = depth.update_id
         self.counts.depth += 1
 
     def _take_quote(self, quote: Quote, received_ns: int) -> bool:
-        if self._is_old(quote.update_id, self._quote_id):
-            return False
+        event_time = quote.event_time
         bid, bid_size, ask, ask_size = quote.bid, quote.bid_size, quote.ask, quote.ask_size
         if not (
             SMALLEST <= bid <= LARGEST
@@ -175,13 +212,20 @@ class Features:
             and SMALLEST <= ask_size <= LARGEST
         ):
             self.counts.bad_values += 1
+            self._drop_quote(event_time)
             return False
         if bid >= ask:
             self.counts.crossed += 1
+            self._drop_quote(event_time)
             return False
-        if quote.event_ms - self._event_ms > self._silence_ms and self._event_ms:
+        apart = event_time - self._event_time if self._event_time else 0
+        if quote.update_id <= self._quote_id and self._is_old(Quote, quote.update_id, self._quote_id, newer=apart > 0):
+            return False
+        if (apart > self._silence or apart < -self._silence) and event_time and self._mids:
             self._gap()
-        self._quote_id, self._event_ms = quote.update_id, quote.event_ms
+        if not self._mids and event_time:
+            self._set_unit(event_time)
+        self._quote_id, self._event_time = quote.update_id, event_time
         self.counts.ticks += 1
 
         mids = self._mids
@@ -224,3 +268,8 @@ class Features:
         )
         self._pack(self._buffer, 0, *self._pick(values))
         return True
+
+    def _drop_quote(self, event_time: int) -> None:
+        """No silence: a quote came, though it cannot be used. A time that does not follow is not believed either."""
+        if 0 < event_time - self._event_time <= self._silence and self._event_time:
+            self._event_time = event_time

@@ -1,7 +1,7 @@
 """Recordings of an exchange's stream, as text or as gzip: a line is what came, and when.
 
-A line is the receive time in nanoseconds since 1970, a space, and the message as it came, one JSON object. Nothing
-is said here about what is in it: that is for `lstmcore.feed.messages`.
+A line is the receive time since 1970, a space, and the message as it came, one JSON object. Nothing is said here
+about what is in it: that is for `lstmcore.feed.messages`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from lstmcore.feed.clock import NS_PER, unit_of
+from lstmcore.files import open_plain
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 GZIP = b"\x1f\x8b"  # what every such file begins with
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a gzip file raises that is cut off or spoiled
 MAX_LINE = 1 << 20  # bytes; an exchange's longest messages, whole order books, have a tenth of that
-MAX_TIME = 1 << 63  # ns: the year 2262
+BOM = b"\xef\xbb\xbf"  # some editors begin a text file with it
 
 
 class Line(NamedTuple):
@@ -35,8 +38,9 @@ class Line(NamedTuple):
 class Recording:
     """The lines of a file, read one by one in bounded memory; each `for` begins anew.
 
-    Lines without a receive time in front, and lines longer than a megabyte, are left out and counted. Where a gzip
-    file is cut off or damaged, the lines before that place are read.
+    Lines without a receive time since 1970 in front, and lines longer than a megabyte, are left out and counted. Where
+    a gzip file is cut off or damaged, the lines before that place are read. Receive times may be in ns, µs, ms or s:
+    the size of the first one says in which (see `lstmcore.feed.clock`), `unit` tells it, and lines come in ns.
 
     Args:
         path: A text file or a gzip file; which, its first bytes say.
@@ -44,6 +48,8 @@ class Recording:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        #: In which unit the file has its receive times, a key of `clock.NS_PER`; "" before the first line was read.
+        self.unit = ""
         #: Lines that were left out.
         self.malformed = 0
         #: Why the file could not be read to its end; "" where it could.
@@ -59,19 +65,25 @@ class Recording:
     def head(self, lines: int, most: int = 60) -> list[bytes]:
         """The first lines as they stand in the file, sound or not, at most `most` bytes of each.
 
-        Raises FileNotFoundError, or another OSError, where the file cannot be opened.
+        Raises FileNotFoundError, or another OSError, or ValueError, where the file cannot be opened.
         """
         found: list[bytes] = []
-        with open(self.path, "rb") as file, contextlib.suppress(*DAMAGE):
+        with open_plain(self.path, ValueError) as file, contextlib.suppress(*DAMAGE):
             text = _text(file)
             while len(found) < lines and (line := text.readline(MAX_LINE)):
                 found.append(line.rstrip(b"\r\n")[:most])
         return found
 
     def __iter__(self) -> Iterator[Line]:
-        """The lines. Raises FileNotFoundError, or another OSError, where the file cannot be opened."""
-        self.malformed, self.damage, self.position = 0, "", 0
-        with open(self.path, "rb") as file:
+        """The lines.
+
+        Raises:
+            FileNotFoundError: No such file; or another OSError, where it cannot be opened.
+            ValueError: No file but a pipe or a folder, a pointer of Git LFS, or receive times in two units; the lines
+                in the first one have been yielded.
+        """
+        self.malformed, self.damage, self.position, self.unit = 0, "", 0, ""
+        with open_plain(self.path, ValueError) as file:
             try:
                 for line in self._lines(_text(file)):
                     self.position = file.tell()
@@ -81,17 +93,32 @@ class Recording:
             self.position = file.tell()
 
     def _lines(self, text: IO[bytes]) -> Iterator[Line]:
+        number, scale, strange = 0, 0, ""
         while line := text.readline(MAX_LINE):
+            number += 1
             if len(line) == MAX_LINE and not line.endswith(b"\n"):
                 self.malformed += 1
                 while (rest := text.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                     pass
                 continue
-            time, space, payload = line.partition(b" ")
-            if not space or not time.isdigit() or len(time) > 19 or (received_ns := int(time)) >= MAX_TIME:
+            time, space, payload = line.removeprefix(BOM).partition(b" ")
+            unit = unit_of(int(time)) if space and time.isdigit() and len(time) < 20 else None
+            if unit is None:
                 self.malformed += 1
                 continue
-            yield Line(received_ns, payload.rstrip(b"\r\n"))
+            if unit != self.unit and self.unit:
+                if unit == strange:
+                    raise ValueError(
+                        f"{self.path}: line {number}: the receive time {int(time)} is one in {unit}, as in the line "
+                        f"before, and those before that are in {self.unit}; a recording has one unit"
+                    )
+                strange = unit  # one alone is a damaged line
+                self.malformed += 1
+                continue
+            if not self.unit:
+                self.unit, scale = unit, NS_PER[unit]
+            strange = ""
+            yield Line(int(time) * scale, payload.rstrip(b"\r\n"))
 
 
 def _text(file: io.BufferedReader) -> IO[bytes]:

@@ -40,7 +40,7 @@ def read(path: str | os.PathLike[str], tick_size: float) -> Ticks:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: No tick in it.
+        ValueError: No tick in it, or messages of several markets.
     """
     features, parse = Features(tick_size), Parser()
     times, quotes, rows = [], [], []
@@ -50,6 +50,8 @@ def read(path: str | os.PathLike[str], tick_size: float) -> Ticks:
             times.append(received_ns)
             quotes.append((message.bid, message.ask))
             rows.append(features.out.copy())
+    if parse.other_symbol:
+        raise ValueError(f"{os.fspath(path)}: several markets, {parse.symbol}, {', '.join(parse.other_symbols)}")
     if not rows:
         raise ValueError(f"{os.fspath(path)}: no tick in it; see docs/live-bot.md for the form of a recording")
     bid, ask = np.array(quotes).T
