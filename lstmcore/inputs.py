@@ -16,11 +16,14 @@ State = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, Any]
 
 
 def as_real(value: npt.ArrayLike, what: str) -> Array:
-    """`value` as an array in its own dtype, not copied where it is one. Raises as `as_numbers` does."""
+    """`value` as an array in its own dtype, not copied where it is one. Raises as `as_numbers` does.
+
+    Always another array than `value`: what has been checked stays so, whatever other threads do to its shape or dtype.
+    """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{what}: a masked array with masked values; fill them first, with NaN if they are unknown")
     try:
-        array = np.asarray(value)
+        array = np.asarray(value).view()
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{what}: not a regular array of numbers ({error})") from None
     if array.dtype.kind not in "fiub":
@@ -29,17 +32,36 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
 
 
 def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
-    """A C-contiguous array of `dtype`, infinite where a number is too large for it.
+    """A C-contiguous, aligned array of `dtype`, infinite where a number is too large for it.
 
     Raises:
         ValueError: Rows of different lengths, or masked values.
         TypeError: Something that does not hold real numbers.
     """
     array = as_real(value, what)
+    if not array.flags.aligned:
+        array = array.copy()
     if array.dtype == dtype and array.ndim:
         return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype)
+
+
+def as_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A view of `out`, to write numbers of this shape and dtype through. Raises ValueError where it does not fit."""
+    if not isinstance(out, np.ndarray):
+        raise ValueError(f"out: expected a {dtype} array of shape {shape}, got {type(out).__name__}")
+    if type(out) not in (np.ndarray, np.memmap):
+        raise ValueError(
+            f"out: expected a numpy.ndarray or numpy.memmap, got the subclass {type(out).__name__}, which may give its "
+            "memory another meaning: hand in an array, or out.view(numpy.ndarray)"
+        )
+    view = out.view(np.ndarray)
+    if view.shape != shape or view.dtype != dtype:
+        raise ValueError(f"out: expected a {dtype} array of shape {shape}, got {view.dtype} {view.shape}")
+    if not view.flags.carray:
+        raise ValueError("out: expected a C-contiguous, aligned, writable array")
+    return view
 
 
 #: What a stream does with a NaN or an infinity in a tick.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.backends import Runner, compile_model
-from lstmcore.inputs import State, as_lengths, as_states, as_windows
+from lstmcore.inputs import State, as_lengths, as_numbers, as_states, as_windows
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.stack import check_layers, unused_name
 
@@ -188,14 +188,17 @@ class Model:
         N = (rows - window) // stride + 1. Many windows go in lockstep, which takes less time than one by one.
 
         Args:
-            series: (rows, F), the oldest row first; also a memory map, which is read piece by piece.
+            series: (rows, F), the oldest row first; also a memory map, which is read piece by piece. Its file must
+                stay as long as it is: where it is cut short meanwhile, the system ends the process (SIGBUS).
             window: T.
             stride: Ticks from the start of one window to the start of the next.
             threads: How many threads share the work; the answers do not depend on it.
-            out: An array, or a memory map, for the answers, of exactly their shape and dtype.
+            out: An array, or a memory map, for the answers, of exactly their shape and dtype. It must not share memory
+                with the series; two memory maps of one file look like different memory, and are not refused.
 
         Raises:
-            ValueError: A series of another shape or too short, an argument out of range, or an `out` that does not fit.
+            ValueError: A series of another shape or too short, an argument out of range, or an `out` that does not fit,
+                is of another subclass of arrays, or shares memory with the series.
             TypeError: A series that does not hold numbers.
         """
         from lstmcore.series import predict_windows
@@ -289,10 +292,12 @@ class Model:
 
         Raises:
             ValueError: A length other than the feature count, a scale of 0, or a scaler that is there already.
+            TypeError: Something that does not hold numbers.
         """
         if isinstance(self._layers[0], Scaler):
             raise ValueError(f"the model has a scaler already: {self._layers[0].label}")
-        weights = {"mean": np.asarray(mean, self.dtype), "scale": np.asarray(scale, self.dtype)}
+        given = {"mean": mean, "scale": scale}
+        weights = {name: as_numbers(value, self.dtype, name) for name, value in given.items()}
         scaler = Scaler(unused_name("scaler", self._layers), self.input_size, weights=weights)
         behind = (
             layer.replace(inputs=tuple(scaler.name if name == INPUT else name for name in layer.inputs))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.inputs import as_integer, as_numbers, as_real
+from lstmcore.inputs import as_integer, as_numbers, as_out, as_real
 from lstmcore.layers import Array
 from lstmcore.streaming import check_window
 from lstmcore.terminal import progress
@@ -46,7 +46,9 @@ def predict_windows(
     count = (len(ticks) - length) // stride + 1
     shape = (count, *(n if isinstance(n, int) else length for n in model.output_shape))
     dtype = model.runner.dtype
-    answers = np.empty(shape, dtype) if out is None else _checked(out, shape, dtype)
+    answers = np.empty(shape, dtype) if out is None else as_out(out, shape, dtype)
+    if np.shares_memory(ticks, answers):
+        raise ValueError("out: it shares memory with the series, of which later windows would read answers")
     at_once = max(1, TICKS_AT_ONCE // stride)
 
     def work(first: int) -> int:
@@ -64,7 +66,7 @@ def predict_windows(
         with ThreadPoolExecutor(threads) as pool:
             # In order, so that what is done is what the last result says.
             _follow(pool.map(work, pieces), count, len(ticks))
-    return answers
+    return answers if out is None else out
 
 
 def _follow(done: Iterator[int], count: int, ticks: int) -> None:
@@ -73,12 +75,3 @@ def _follow(done: Iterator[int], count: int, ticks: int) -> None:
         done = progress(done, count, "windows", float)
     for _ in done:
         pass
-
-
-def _checked(out: Array, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
-        came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out: expected a {dtype} array of shape {shape}, got {came}")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise ValueError("out: expected a C-contiguous, writable array")
-    return out

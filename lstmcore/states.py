@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from lstmcore.inputs import as_real
 from lstmcore.layers import Array
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def fit(source: Source, kind: str, expected: Mapping[str, Array]) -> dict[str, A
         FileNotFoundError: No such file.
         ModelFormatError: A file that holds no state, or a damaged one.
         ValueError: The state of another kind of stream, of another model, window or pool; parts that do not fit.
+        TypeError: Parts that are no numbers.
     """
     from lstmcore.formats import states
 
     if not isinstance(source, Mapping):
         return states.read(os.fspath(source), kind, expected)
-    arrays = {name: np.asarray(value) for name, value in source.items()}
+    arrays = {name: as_real(value, f"state: {name}") for name, value in source.items()}
     found = {name: Part(str(x.dtype), x.shape, x.copy) for name, x in arrays.items()}
     is_pool, has_window = "streams" in found, "window" in found
     of = "pool" if is_pool else "sliding" if has_window else "stateful"

@@ -42,26 +42,26 @@ class Stream:
         self._window = window
         self._on_nan = check_on_nan(on_nan)
         self._raise = on_nan == "raise"
-        #: A view of the next tick's buffer, (F,), in float32 (with the numpy backend, the model's dtype).
-        self.input = slider.x
         self._inside = False  # a push is under way
         self._only = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as a piece of ticks names it
-        take = slider.push_bound
-        answer: Callable[[], Answer] = slider.y.item if slider.y.size == 1 else slider.y.copy
-
-        def push_bound() -> Answer:
-            if take():
-                raise RuntimeError(BUSY)
-            return answer()
-
-        #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked, nothing converted.
-        self.push_bound: Callable[[], Answer] = push_bound
         # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
-        bound = slider.bound(functools.partial(as_tick, like=slider.x, finite=self._raise), BUSY, self._raise)
-        if bound is not None:
-            self.push_bound = bound.run
-            if type(self).push is Stream.push:
-                self.push = bound.ask  # type: ignore[method-assign, assignment]
+        run, ask = slider.bound(functools.partial(as_tick, like=slider.x, finite=self._raise), BUSY, self._raise)
+        #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked, nothing converted.
+        self.push_bound: Callable[[], Answer] = run
+        if ask is not None and type(self).push is Stream.push:
+            self.push = ask  # type: ignore[method-assign, assignment]
+
+    @property
+    def input(self) -> Array:
+        """A view of the next tick's buffer, (F,), in float32 (with the numpy backend, the model's dtype).
+
+        Each look at it makes a new view of the same memory: take it once, and write every tick into it.
+        """
+        return self._slider.input()
+
+    @input.setter
+    def input(self, _: NoReturn) -> None:
+        raise AttributeError("input: the buffer stays where it is; write into it, stream.input[...] = tick")
 
     def push(self, x: npt.ArrayLike) -> Answer:
         """Take one tick (F,): the answer after it, a float where the model has one output, else an array.
@@ -72,12 +72,12 @@ class Stream:
             TypeError: Something that does not hold numbers.
             RuntimeError: Another thread is pushing at this moment.
         """
-        tick = as_tick(x, self.input, self._raise)
+        tick = as_tick(x, self._slider.x, self._raise)
         if self._inside:
             raise RuntimeError(BUSY)
         self._inside = True
         try:
-            self.input[...] = tick
+            self._slider.x[...] = tick
             return self.push_bound()
         finally:
             self._inside = False
@@ -88,7 +88,7 @@ class Stream:
         Raises:
             ValueError, TypeError: As `push`.
         """
-        ticks = as_ticks(x, self.input, self._raise)
+        ticks = as_ticks(x, self._slider.x, self._raise)
         like = self._slider.y
         y = np.empty((len(ticks), *like.shape), like.dtype)
         for n in range(0, len(ticks), TICKS_AT_ONCE):
@@ -140,6 +140,7 @@ class Stream:
             ModelFormatError: A file that holds no state, or a damaged one.
             ValueError: The state of another kind of stream, of another model or window, or of another backend that
                 keeps another sort of state; a part that is missing, too many, or of another shape or dtype.
+            TypeError: A part that holds no numbers.
         """
         states.go_on(self._slider, 0, states.fit(state, self.kind, self.state()))
 

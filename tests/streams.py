@@ -91,6 +91,14 @@ def small(seed: int = 0, hidden: int = 8, features: int = 3, outputs: int = 1, *
     return lstmcore.Model([lstm, make(L.Linear, "fc", rng, in_features=hidden, out_features=outputs)])
 
 
+def branched() -> lstmcore.Model:
+    """A model that is no chain."""
+    rng = np.random.default_rng(0)
+    lstm = make(L.LSTM, "lstm", rng, input_size=3, hidden_size=5)
+    heads = [make(L.Linear, name, rng, in_features=5, out_features=2).replace(inputs=("lstm",)) for name in "ab"]
+    return lstmcore.Model([lstm, *heads, L.Add("sum", inputs=("a", "b"))])
+
+
 def ticks(rng: np.random.Generator, count: int, features: int, special: bool = False) -> Any:
     """(count, features) float32; with `special`, some are NaN, infinite, subnormal or huge."""
     x = normal(rng, count, features)

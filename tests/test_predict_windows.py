@@ -148,8 +148,12 @@ def test_a_list_and_a_view_are_series_too() -> None:
         ({"out": np.zeros(16, "f4")}, ValueError, r"out: expected a float32 array .* got float32 \(16,\)"),
         ({"out": np.zeros((16, 1))}, ValueError, r"out: expected a float32 array .* got float64 \(16, 1\)"),
         ({"out": [[0.0]] * 16}, ValueError, r"out: expected a float32 array .* got list"),
-        ({"out": np.zeros((16, 2), "f4")[:, :1]}, ValueError, "out: expected a C-contiguous, writable array"),
-        ({"out": np.broadcast_to(np.float32(0), (16, 1))}, ValueError, "out: expected a C-contiguous, writable"),
+        ({"out": np.zeros((16, 2), "f4")[:, :1]}, ValueError, "out: expected a C-contiguous, aligned, writable array"),
+        (
+            {"out": np.broadcast_to(np.float32(0), (16, 1))},
+            ValueError,
+            "out: expected a C-contiguous, aligned, writable",
+        ),
     ],
 )
 def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], text: str) -> None:

@@ -550,7 +550,7 @@ def test_whatever_comes_features_are_finite(rows: list[Any]) -> None:
         ({"tick_size": 1, "silence_ms": -1}, "silence_ms"),
         ({"tick_size": 1, "names": ("spread", "colour")}, "got 'colour'"),
         ({"tick_size": 1, "names": ()}, "names: expected more than 0"),
-        ({"tick_size": 1, "out": np.zeros(9, np.float32)}, r"out: expected \(10,\) float32, got \(9,\)"),
+        ({"tick_size": 1, "out": np.zeros(9, np.float32)}, r"float32 array of shape \(10,\), got float32 \(9,\)"),
         ({"tick_size": 1, "out": np.zeros(10)}, "got .* float64"),
     ],
 )

@@ -5,6 +5,9 @@
  * Nothing here computes. From the moment an array is copied in until the answer is out, the interpreter lock is held
  * unless the function takes long: so two threads that share a Bound cannot mix up their inputs, and no other thread
  * gets the interpreter between a tick and its answer.
+ *
+ * What an array says of itself, its users can change at any time: its shape, its dtype, even where its numbers are. So
+ * pointers and sizes of the bound arrays are read once and kept here.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -28,24 +31,27 @@ typedef struct {
     function *behind;   /* there is something to be done first; NULL: never */
     function *catch_up; /* do it */
     void *handle;
-    PyArrayObject *x, *y;
-    int finite;     /* NaN and infinity go to `slow` */
-    int yields;     /* run takes long: let other threads have the interpreter meanwhile */
+    float *x;       /* (sizes[0],) or (sizes[0], sizes[1]), without gaps */
+    const float *y; /* (at least 1,) */
+    int rank;
+    npy_intp sizes[MAX_DIMENSIONS];
+    int finite; /* NaN and infinity go to `slow` */
+    int yields; /* run takes long: let other threads have the interpreter meanwhile */
     PyObject *ndarray; /* numpy's type */
     PyObject *slow;    /* what to make of any other input: a callable that returns a fitting array, or None */
     PyObject *answer;  /* a callable that returns it, or None: y is one number */
     PyObject *busy;    /* the text of the error where another thread is in the function */
-    PyObject *keep;    /* what the handle lives in */
+    PyObject *kept;    /* what the handle lives in, x and y; who is in a call holds the Bound, and so these */
 } Bound;
 /* clang-format on */
 
 /* Of this processor's floats, and as many of them in each direction. Its numbers may stand anywhere. */
-static int fits(const PyArrayObject *x, const PyArrayObject *given) {
-    if (PyArray_TYPE(given) != NPY_FLOAT || !PyArray_ISNOTSWAPPED(given) || PyArray_NDIM(given) != PyArray_NDIM(x)) {
+static int fits(const Bound *self, const PyArrayObject *given) {
+    if (PyArray_TYPE(given) != NPY_FLOAT || !PyArray_ISNOTSWAPPED(given) || PyArray_NDIM(given) != self->rank) {
         return 0;
     }
-    for (int n = 0; n < PyArray_NDIM(x); n++) {
-        if (PyArray_DIM(given, n) != PyArray_DIM(x, n)) {
+    for (int n = 0; n < self->rank; n++) {
+        if (PyArray_DIM(given, n) != self->sizes[n]) {
             return 0;
         }
     }
@@ -55,10 +61,10 @@ static int fits(const PyArrayObject *x, const PyArrayObject *given) {
 /* The numbers of an array that fits into x. Returns 0, x being as it was or half written, where one is not finite and
  * must be. */
 static int copy(const Bound *self, const PyArrayObject *given) {
-    const int last = PyArray_NDIM(given) - 1;
-    const npy_intp rows = last == 0 ? 1 : PyArray_DIM(given, 0), columns = PyArray_DIM(given, last);
+    const int last = self->rank - 1;
+    const npy_intp rows = last == 0 ? 1 : self->sizes[0], columns = self->sizes[last];
     const npy_intp row_step = last == 0 ? 0 : PyArray_STRIDE(given, 0), step = PyArray_STRIDE(given, last);
-    float *to = PyArray_DATA(self->x);
+    float *to = self->x;
     for (npy_intp m = 0; m < rows; m++, to += columns) {
         const char *from = PyArray_BYTES(given) + m * row_step;
         if (step == (npy_intp)sizeof *to) {
@@ -83,7 +89,7 @@ static int take(const Bound *self, PyObject *given) {
         return 0;
     }
     const PyArrayObject *array = (const PyArrayObject *)given;
-    return fits(self->x, array) && copy(self, array);
+    return fits(self, array) && copy(self, array);
 }
 
 /* Call one of the core's functions. Returns -1 and an error where another thread is in it. */
@@ -107,8 +113,7 @@ static PyObject *answer(const Bound *self) {
     if (call(self, self->run, self->yields) < 0) {
         return NULL;
     }
-    return self->answer == Py_None ? PyFloat_FromDouble(*(const float *)PyArray_DATA(self->y))
-                                   : PyObject_CallObject(self->answer, NULL);
+    return self->answer == Py_None ? PyFloat_FromDouble(*self->y) : PyObject_CallObject(self->answer, NULL);
 }
 
 /* What may take long comes before the input is copied, since other threads run meanwhile. */
@@ -149,9 +154,7 @@ static PyObject *bound_ask(PyObject *object, PyObject *given) {
 static void bound_free(PyObject *object) {
     Bound *self = (Bound *)object;
     PyTypeObject *type = Py_TYPE(object);
-    Py_CLEAR(self->keep); /* first: until then the core may use x and y */
-    Py_CLEAR(self->x);
-    Py_CLEAR(self->y);
+    Py_CLEAR(self->kept);
     Py_CLEAR(self->ndarray);
     Py_CLEAR(self->slow);
     Py_CLEAR(self->answer);
@@ -164,6 +167,20 @@ static void bound_free(PyObject *object) {
 static int writable(PyObject *array, PyObject *ndarray) {
     return (PyObject *)Py_TYPE(array) == ndarray && PyArray_TYPE((PyArrayObject *)array) == NPY_FLOAT &&
            PyArray_ISCARRAY((PyArrayObject *)array);
+}
+
+/* Read where two arrays are. Returns 0 and an error where they are not what is wanted. */
+static int bind_arrays(Bound *self, PyObject *x, PyObject *y) {
+    if (!writable(x, self->ndarray) || !writable(y, self->ndarray) || PyArray_NDIM((PyArrayObject *)x) < 1 ||
+        PyArray_NDIM((PyArrayObject *)x) > MAX_DIMENSIONS) {
+        PyErr_SetString(PyExc_ValueError, "x and y: expected float32 arrays, x of one or two dimensions");
+        return 0;
+    }
+    self->x = PyArray_DATA((PyArrayObject *)x);
+    self->y = PyArray_DATA((PyArrayObject *)y);
+    self->rank = PyArray_NDIM((PyArrayObject *)x);
+    memcpy(self->sizes, PyArray_DIMS((PyArrayObject *)x), (size_t)self->rank * sizeof *self->sizes);
+    return 1;
 }
 
 static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *names) {
@@ -186,16 +203,12 @@ static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *na
     self->handle = (void *)(uintptr_t)handle;
     self->finite = finite;
     self->yields = yields;
-    self->x = (PyArrayObject *)Py_NewRef(x);
-    self->y = (PyArrayObject *)Py_NewRef(y);
     self->slow = Py_NewRef(slow);
     self->answer = Py_NewRef(answer_);
     self->busy = Py_NewRef(busy);
     self->ndarray = Py_NewRef(ndarray);
-    self->keep = Py_NewRef(keep);
-    if (!writable(x, ndarray) || !writable(y, ndarray) || PyArray_NDIM(self->x) < 1 ||
-        PyArray_NDIM(self->x) > MAX_DIMENSIONS) {
-        PyErr_SetString(PyExc_ValueError, "x and y: expected float32 arrays, x of one or two dimensions");
+    self->kept = PyTuple_Pack(3, keep, x, y);
+    if (self->kept == NULL || !bind_arrays(self, x, y)) {
         Py_DECREF(self);
         return NULL;
     }

@@ -151,22 +151,27 @@ class Session:
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
         check(lib.lstmcore_session_new(model, out), "a session's memory")
-        self.handle = out[0]
+        #: Freed with the last name for it. Who calls the core with it has one, for the call may outlive the thread's
+        #: other names: those of daemon threads go when the program ends, while such a thread is still in the core.
+        self.handle = ffi.gc(out[0], lib.lstmcore_session_free)
         self.shape: tuple[int, ...] = ()
+        #: Answers a float32 window of `shape`; None: it is something else.
+        self.ask: Callable[[Array], Array | None] = _no_answer
 
     def bind(self, shape: tuple[int, ...], answer: tuple[int, ...]) -> None:
         """Make room for windows of `shape` where it is not there yet, and tell the core where it is."""
         if shape == self.shape:
             return
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
-        check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
-        self.shape = shape
         # The answer as the caller's own: an array, or for the shape () a number.
         own = y.copy if answer else functools.partial(y.__getitem__, ())
-        bound = Bound(RUN_BOUND, address(self.handle), x, y, None, own, "", np.ndarray, None, yields=True)
-        #: Answers a float32 window of `shape`; None: it is something else.
-        self.ask: Callable[[Array], Array | None] = bound.ask
+        bound = Bound(RUN_BOUND, address(self.handle), x, y, None, own, "", np.ndarray, self.handle, yields=True)
+        # Where Ctrl-C or a lack of memory comes between these, nothing runs until it is bound anew.
+        self.ask, self.shape = _no_answer, ()
+        check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
+        self.ask = bound.ask
+        self.shape = shape
 
-    def __del__(self) -> None:
-        if hasattr(self, "handle"):
-            lib.lstmcore_session_free(self.handle)
+
+def _no_answer(window: Array) -> None:
+    return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lstmcore.backends.c_binding import BAD_ARGUMENT, Bound, address, check, ffi, floats, function, lib
-from lstmcore.backends.streams import Parts, Slider, state_parts
+from lstmcore.backends.streams import Ask, Parts, Run, Slider, state_parts
 from lstmcore.layers import Array, Layer
 
 PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "hurry"))
@@ -34,14 +33,9 @@ class CSlider(Slider):
         out = ffi.new("lstmcore_sliding **")
         what = f"the states of {streams} streams of windows of {window} ticks"
         check(lib.lstmcore_sliding_new(model, window or 0, streams, out), what)
-        self.x, self.y = np.zeros(features, np.float32), np.zeros(answer, np.float32)
-
-        def free(handle: Any, read_until_then: Any = (self.x, self.y)) -> None:
-            lib.lstmcore_sliding_free(handle)
-
-        self._handle = ffi.gc(out[0], free)
+        self._handle = ffi.gc(out[0], lib.lstmcore_sliding_free)
+        super().__init__(features, answer, np.dtype(np.float32))
         check(lib.lstmcore_sliding_bind(self._handle, floats(self.x), floats(self.y)), "bind")
-        self.push_bound = functools.partial(lib.lstmcore_sliding_push_bound, self._handle)
         self._shapes = state_parts(layers, window or 1)
         #: What a sequence begins with, laid out as the core's state; None: zeros.
         self._start = start
@@ -52,12 +46,13 @@ class CSlider(Slider):
         ids = ffi.from_buffer("size_t[]", streams)
         check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
 
-    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> Bound:
-        return Bound(
+    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+        bound = Bound(
             PUSH_BOUND, address(self._handle), self.x, self.y,
-            slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, self._handle,
+            slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, (self._handle, self.memory),
             behind=BEHIND, catch_up=HURRY, finite=finite,
         )  # fmt: skip
+        return bound.run, bound.ask
 
     def catch_up(self) -> None:
         lib.lstmcore_sliding_catch_up(self._handle)

@@ -11,7 +11,6 @@ import numpy as np
 from lstmcore.layers import Array, Layer, Recurrent, Shape
 
 if TYPE_CHECKING:
-    from lstmcore._bound import Bound
     from lstmcore.backends import Runner
 
 #: The parts of a stream's state, by name: arrays of these shapes.
@@ -36,24 +35,38 @@ def state_parts(layers: Sequence[Layer], rows: int) -> dict[str, tuple[int, int]
     }
 
 
+Run = Callable[[], Any]
+Ask = Callable[[Any], Any]
+
+
 class Slider(abc.ABC):
     """Sequences of ticks: every window of T ticks is answered, or, without a window, all the ticks so far."""
 
     incremental: bool  # a tick costs a step of each layer; else a whole window
     x: Array  # (F,): the next tick of stream 0
     y: Array  # the answer after it
-    push_bound: Callable[[], int | None]  # take x, answer in y; another value than 0 where another thread is in it
+
+    def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        #: Of x. While there is this view of it, it can be neither resized nor freed.
+        self.memory = memoryview(bytearray(features * dtype.itemsize))
+        # A view of a view: `base` leads from the ones that users get past this one, so that its shape stays.
+        self.x, self.y = np.frombuffer(self.memory, dtype).view(), np.zeros(answer, dtype)
+
+    def input(self) -> Array:
+        """x, as an array whose shape and dtype may be changed: x keeps its own."""
+        return self.x.view()
 
     @abc.abstractmethod
     def push(self, streams: Array, x: Array, y: Array) -> None:
         """Ticks (N, F) of the streams (N,) uintp, answered in y (N, *output), NaN before T ticks; all C-contiguous."""
 
-    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> Bound | None:
-        """`push` and `push_bound` as one call of the core each, where the backend has that.
+    @abc.abstractmethod
+    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask | None]:
+        """What takes x and answers, and, where the backend has that, what takes any tick and does the same.
 
         `slow` makes a tick (F,) of what is none, or raises; with `finite` it is also asked about NaN and infinity.
+        `busy` is the text of the RuntimeError where another thread is pushing.
         """
-        return None
 
     @abc.abstractmethod
     def catch_up(self) -> None:
@@ -83,9 +96,8 @@ class Slider(abc.ABC):
 class OneByOne(Slider):
     """What the sliders below share: ticks taken one after the other, nothing left to do behind a push."""
 
-    def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[np.generic], streams: int) -> None:
-        self.x, self.y = np.zeros(features, dtype), np.zeros(answer, dtype)
-        self.push_bound = lambda: self.take(0, self.x, self.y)
+    def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any], streams: int) -> None:
+        super().__init__(features, answer, dtype)
         self.seen = [0] * streams
 
     @abc.abstractmethod
@@ -95,6 +107,15 @@ class OneByOne(Slider):
     def push(self, streams: Array, x: Array, y: Array) -> None:
         for n, stream in enumerate(streams.tolist()):
             self.take(stream, x[n], y[n, ...])
+
+    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, None]:
+        answer = self.y.item if self.y.size == 1 else self.y.copy
+
+        def run() -> Any:
+            self.take(0, self.x, self.y)
+            return answer()
+
+        return run, None
 
     def catch_up(self) -> None:
         """Nothing."""

@@ -18,6 +18,7 @@ import numpy as np
 from lstmcore.demo import market
 from lstmcore.feed.clock import NS_PER, unit_of
 from lstmcore.feed.messages import MARKET, Depth, Message, Quote, Trade
+from lstmcore.inputs import as_out
 from lstmcore.layers import Array
 
 #: Every feature there is, by name. The first ten are defined in `lstmcore.demo.market.features`; the others:
@@ -65,7 +66,8 @@ class Features:
         silence_ms: Two quotes that are further apart than this, by the exchange's times, have a gap between them.
 
     Raises:
-        ValueError: A name that there is not, a number that is not above 0, or an `out` of another shape or dtype.
+        ValueError: A name that there is not, a number that is not above 0, or an `out` of another shape or dtype, or
+            of a subclass of arrays.
 
     Messages that are missing show in the ids of trades, which follow each other one by one, in those of depth
     updates, which name the one before, and in a silence. Then everything is forgotten: see `Counts.gaps`.
@@ -90,9 +92,10 @@ class Features:
             if not value > 0:
                 raise ValueError(f"{what}: expected more than 0, got {value}")
         if out is None:
-            out = np.zeros(len(names), np.float32)
-        if out.shape != (len(names),) or out.dtype != np.float32:
-            raise ValueError(f"out: expected ({len(names)},) float32, got {out.shape} {out.dtype}")
+            self._buffer = memoryview(bytearray(4 * len(names)))
+            out = np.frombuffer(self._buffer, np.float32)
+        else:
+            self._buffer = as_out(out, (len(names),), np.dtype(np.float32)).data.cast("B")
         self.out = out
         self.names = tuple(names)
         self.counts = Counts()
@@ -100,7 +103,6 @@ class Features:
         self.exchange_unit = ""
         self._tick_size, self._silence_ms = tick_size, silence_ms
         self._silence = silence_ms  # in the exchange's unit
-        self._buffer = out.data.cast("B")
         self._pack = struct.Struct(f"{len(names)}f").pack_into
         places = [NAMES.index(name) for name in names]
         self._pick = itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],)
