@@ -1,7 +1,8 @@
 """The command line: `lstmcore` and `python -m lstmcore`.
 
 Each command is a module of `lstmcore.commands`. What goes wrong is one line on stderr and a status: 1 for an
-error (or, with `verify`, a difference above the tolerance), 2 for wrong usage, 130 for Ctrl-C.
+error (or, with `verify`, a difference above the tolerance), 2 for wrong usage, 130 for Ctrl-C, 141 where the reader of
+stdout went away, as `| head` does: nothing is said then. A closed stdout (`>&-`) is as /dev/null.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from lstmcore import terminal
 from lstmcore._version import __version__
 from lstmcore.commands import bench, convert, demo, info, inspect, plot, predict, replay, train, verify
 
+T = TypeVar("T")
 COMMANDS = (demo, info, inspect, convert, verify, predict, plot, train, bench, replay)
+GONE = 141  # the status of a program that a closed pipe ends: 128 + SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,37 +56,44 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status. Raises SystemExit(2) for wrong usage."""
+    """Run one command; the exit status. Raises SystemExit for wrong usage, --help and --version."""
+    terminal.open_closed()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             options = parser().parse_args(arguments)
             status: int = options.run(options)
-            sys.stdout.flush()
-            return status
-        except SystemExit:  # --help, --version, wrong usage
-            _give_up_stdout()
-            raise
-        except BrokenPipeError:  # the reader went away, as `| head` does
-            _give_up_stdout()
-            return 1
+        except SystemExit as end:
+            raise SystemExit(_finished(end.code)) from None
+        except BrokenPipeError:  # stdout's: no command writes into another pipe
+            status = GONE
         except KeyboardInterrupt:
             terminal.note("interrupted")
-            return 130
+            status = 130
         except Exception as error:
+            if isinstance(error, OSError) and error.filename is None:
+                unwritten = terminal.finish()
+                if unwritten is not None and unwritten.errno == error.errno:
+                    return _unwritten(unwritten)  # the error was stdout's
             if os.environ.get("LSTMCORE_TRACEBACK", "0") not in ("", "0"):
                 traceback.print_exc()
             terminal.note(f"error: {_message(error)}")
-            _give_up_stdout()
-            return 1
+            status = 1
+        return _finished(status)
 
 
-def _give_up_stdout() -> None:
-    """Write what is still buffered; where that fails, let it not fail again, with a traceback, at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _finished(status: T) -> T | int:
+    """`status`, once stdout has all that was written; else the status for that."""
+    error = terminal.finish()
+    return status if error is None else _unwritten(error)
+
+
+def _unwritten(error: OSError) -> int:
+    """The status where stdout could not be written; only a reader that went away needs not be told."""
+    if isinstance(error, BrokenPipeError):
+        return GONE
+    terminal.note(f"error: stdout: {error.strerror}")
+    return 1
 
 
 def _message(error: Exception) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lstmcore import terminal
 from lstmcore.layers import Array
+from lstmcore.text import listed, quoted
 
 
 class Data(NamedTuple):
@@ -82,7 +83,7 @@ def _read_csv(path: str, columns: Sequence[str] | None) -> Data:
     cells = {name: [row[k].strip() for row in body] for k, name in enumerate(header)}
     if len(cells) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"{path}: two columns have the name {twice!r}")
+        raise ValueError(f"{path}: two columns have the name {quoted(twice)}")
 
     def numbers(name: str) -> Array | None:
         column = cells[name]
@@ -92,7 +93,7 @@ def _read_csv(path: str, columns: Sequence[str] | None) -> Data:
             if columns is None and not any(_is_number(cell) for cell in column):
                 return None
             n = next(n for n, cell in enumerate(column) if cell and not _is_number(cell))
-            raise ValueError(f"{path}: row {n + 2}, column {name!r}: not a number: {column[n]!r:.80}") from None
+            raise ValueError(f"{path}: row {n + 2}, column {quoted(name)}: not a number: {column[n]!r:.80}") from None
 
     empty = sum(cells[name].count("") for name in columns or header if name in cells)
     return _assemble(path, header, columns, numbers, empty)
@@ -116,7 +117,7 @@ def _read_parquet(path: str, columns: Sequence[str] | None) -> Data:
         elif not (types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind)):
             if columns is None:
                 return None
-            raise ValueError(f"{path}: column {name!r}: expected numbers, got {kind}")
+            raise ValueError(f"{path}: column {quoted(name)}: expected numbers, got {kind}")
         values: Array = column.cast(lib.float64(), safe=False).to_numpy()
         return values
 
@@ -129,11 +130,11 @@ def _assemble(path: str, header: Sequence[str], columns: Sequence[str] | None, n
     """The chosen columns, or all that `numbers` has numbers for, side by side."""
     for name in columns or ():
         if name not in header:
-            raise ValueError(f"{path}: no column {name!r}; there are {', '.join(header)}")
+            raise ValueError(f"{path}: no column {quoted(name)}; there are {listed(header)}")
     found = {name: numbers(name) for name in columns or header}
     kept = {name: values for name, values in found.items() if values is not None}
     left_out = [name for name, values in found.items() if values is None]
-    notes = [f"{path}: left out, not numbers: {', '.join(left_out)}"] if left_out else []
+    notes = [f"{path}: left out, not numbers: {listed(left_out)}"] if left_out else []
     if empty:
         notes.append(f"{path}: {empty} empty cells are read as NaN")
     return Data(np.stack(list(kept.values()), axis=1) if kept else np.empty((0, 0)), notes, list(kept))

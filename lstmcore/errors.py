@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from lstmcore.text import clean
+
 
 class LstmcoreError(Exception):
-    """What every error class of this package derives from."""
+    """What every error class of this package derives from.
+
+    The text is one line without control characters, whatever the names in a file are.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(clean(each) if isinstance(each, str) else each for each in args))
 
 
 class ModelFormatError(LstmcoreError, ValueError):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.layers import Array, Recurrent
+from lstmcore.text import NAME, clean, listed
 
 #: (h, c) of a model's one LSTM layer, h alone of its one GRU or RNN; where it has several, such by their names.
 State = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, Any]
@@ -138,9 +139,10 @@ def as_states(
         state if isinstance(state, Mapping) else {names[0]: state} if len(names) == 1 else None
     )
     if given is None:
-        raise TypeError(f"state: the model has {len(names)} recurrent layers, so give a mapping with the keys {names}")
+        keys = f"[{listed(map(repr, names))}]"
+        raise TypeError(f"state: the model has {len(names)} recurrent layers, so give a mapping with the keys {keys}")
     if set(given) != set(names):
-        raise ValueError(f"state: expected the keys {names}, got {sorted(given)}")
+        raise ValueError(f"state: expected the keys [{listed(map(repr, names))}], got [{listed(map(repr, given))}]")
     h, c = [], []
     for layer in layers:
         if layer.cell_width:
@@ -183,13 +185,13 @@ def _as_pair(value: Any, layer: Recurrent) -> tuple[npt.ArrayLike, npt.ArrayLike
             raise ValueError("rows of h alone, of which two would pass for a pair")
         h, c = value
     except (TypeError, ValueError):
-        raise TypeError(f"state of {layer.name}: expected a pair (h, c)") from None
+        raise TypeError(f"state of {clean(layer.name, NAME)}: expected a pair (h, c)") from None
     return h, c
 
 
 def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtype: np.dtype[Any], letter: str) -> Array:
     """(rows, width) or (rows, N, width) -> (N, rows*width); rows are layers times directions."""
-    what = f"state {letter} of {layer.name}"
+    what = f"state {letter} of {clean(layer.name, NAME)}"
     array = as_numbers(value, dtype, what)
     one = (layer.states, width)
     batch = x.shape[:-2]

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from lstmcore.text import NAME, clean, listed, quoted
+
 Array = npt.NDArray[Any]
 
 #: What flows between layers: ("T", features) a sequence, (features,) a vector, () one number.
@@ -52,10 +54,10 @@ class Layer:
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, tuple) or not all(isinstance(name, str) for name in self.inputs):
-            raise ValueError(f"{self.label}: inputs: expected a tuple of layers' names, got {self.inputs!r}")
+            raise ValueError(f"{self.label}: inputs: expected a tuple of layers' names, got {quoted(self.inputs)}")
         expected = self.weight_shapes(**self.check_settings(self.settings()))
         for key in self.weights.keys() - expected.keys():
-            raise ValueError(f"{self.label}: unexpected weight {key!r}; expected {sorted(expected)}")
+            raise ValueError(f"{self.label}: unexpected weight {quoted(key)}; expected {sorted(expected)}")
         frozen = {}
         for key, shape in expected.items():
             if key not in self.weights:
@@ -66,7 +68,7 @@ class Layer:
     @property
     def label(self) -> str:
         """Name and kind, for messages: "lstm (LSTM)"."""
-        return f"{self.name} ({type(self).__name__})"
+        return f"{clean(self.name, NAME)} ({type(self).__name__})"
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments other than name and weights."""
@@ -80,7 +82,7 @@ class Layer:
             for key, value in self.settings().items()
             if fields[key].metadata.get("since", 1) == 1 or value != self.usual_setting(key)
         }
-        return shown | ({"inputs": " ".join(self.inputs)} if self.inputs else {})
+        return shown | ({"inputs": listed(self.inputs)} if self.inputs else {})
 
     def usual_setting(self, key: str) -> Any:
         """What a setting is where nobody says."""
@@ -91,7 +93,7 @@ class Layer:
         """Settings with every type and range checked. Raises ValueError naming the setting."""
         fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in _NOT_SETTINGS}
         for key in settings.keys() - fields.keys():
-            raise ValueError(f"{cls.__name__}: unknown setting {key!r}; known are {sorted(fields)}")
+            raise ValueError(f"{cls.__name__}: unknown setting {quoted(key)}; known are {sorted(fields)}")
         for key in fields.keys() - settings.keys():
             raise ValueError(f"{cls.__name__}: setting {key!r} is missing")
         return {key: _check_setting(cls, fields[key], settings[key]) for key in fields}
@@ -108,7 +110,7 @@ class Layer:
     def output_of(self, shapes: Sequence[Shape]) -> Shape:
         """The shape this layer makes of those of its inputs. Raises ShapeError where they do not fit."""
         if len(shapes) != 1:
-            raise ShapeError(f"{self.label}: expected one input, got {len(shapes)}: {', '.join(self.inputs)}")
+            raise ShapeError(f"{self.label}: expected one input, got {len(shapes)}: {listed(self.inputs)}")
         return self.output_shape(shapes[0])
 
     @property
@@ -183,16 +185,16 @@ def _check_setting(cls: type, field: dataclasses.Field[Any], value: Any) -> Any:
     if kind == "int":
         least, limit = field.metadata.get("least", 1), MAX_LAYERS if key == "num_layers" else MAX_SIZE
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= limit:
-            raise ValueError(f"{what}: expected an integer from {least} to {limit}, got {value!r}")
+            raise ValueError(f"{what}: expected an integer from {least} to {limit}, got {quoted(value)}")
     elif kind == "bool":
         if not isinstance(value, bool):
-            raise ValueError(f"{what}: expected true or false, got {value!r}")
+            raise ValueError(f"{what}: expected true or false, got {quoted(value)}")
     elif kind == "float":
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{what}: expected a finite number, got {value!r}")
+            raise ValueError(f"{what}: expected a finite number, got {quoted(value)}")
         if value < field.metadata.get("least", -math.inf):
-            raise ValueError(f"{what}: expected at least {field.metadata['least']}, got {value!r}")
+            raise ValueError(f"{what}: expected at least {field.metadata['least']}, got {quoted(value)}")
         return float(value)
     elif kind == "str" and not isinstance(value, str):
-        raise ValueError(f"{what}: expected text, got {value!r}")
+        raise ValueError(f"{what}: expected text, got {quoted(value)}")
     return value

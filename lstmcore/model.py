@@ -14,6 +14,7 @@ from lstmcore.backends import Runner, compile_model
 from lstmcore.inputs import State, as_lengths, as_numbers, as_states, as_windows
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.stack import check_layers, unused_name
+from lstmcore.text import NAME, clean
 
 if TYPE_CHECKING:
     from lstmcore.streaming import SlidingWindow, Stateful
@@ -356,7 +357,7 @@ class Model:
             f"Model: window ({steps}, {self.input_size}) -> {show(self.output_shape)}, "
             f"{count:,} parameters, {self.dtype}, backend {runs_on}"
         )
-        rows = self.summary()
+        rows = [[clean(cell, NAME) for cell in row[:4]] + [clean(row[4])] for row in self.summary()]
         widths = [max(len(row[k]) for row in rows) for k in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)) for row in rows]
         return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lstmcore.layers import INPUT, KINDS, Concat, Flatten, Layer, Scaler, Shape
+from lstmcore.text import quoted
 
 
 def unused_name(name: str, layers: Iterable[Layer]) -> str:
@@ -26,7 +27,7 @@ def sources(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
     for n, layer in enumerate(layers):
         for name in layer.inputs:
             if name not in known:
-                raise ValueError(f"{layer.label}: input {name!r}: expected 'input' or a layer before it")
+                raise ValueError(f"{layer.label}: input {quoted(name)}: expected 'input' or a layer before it")
         found.append(tuple(known[name] for name in layer.inputs) or (n,))
         known[layer.name] = n + 1
     return found
@@ -49,16 +50,16 @@ def check_layers(layers: tuple[Layer, ...]) -> list[Shape]:
         raise ValueError("a model needs at least one layer")
     for layer in layers:
         if type(layer) not in KINDS.values():
-            raise TypeError(f"{layer!r}: expected one of lstmcore's layers, {', '.join(KINDS)}")
+            raise TypeError(f"{quoted(layer)}: expected one of lstmcore's layers, {', '.join(KINDS)}")
     names = Counter(layer.name for layer in layers)
     for name, times in names.items():
         if times > 1:
-            raise ValueError(f"two layers have the name {name!r}")
+            raise ValueError(f"two layers have the name {quoted(name)}")
         if name == INPUT:
             raise ValueError(f"a layer has the name {name!r}, which is the model's own input's")
-    dtypes = {layer.label: layer.dtype for layer in layers if layer.dtype is not None}
-    if len(set(dtypes.values())) > 1:
-        raise ValueError(f"layers of several dtypes: { {k: str(v) for k, v in dtypes.items()} }")
+    typed = {str(layer.dtype): layer.label for layer in reversed(layers) if layer.dtype is not None}
+    if len(typed) > 1:
+        raise ValueError(f"layers of several dtypes: {', '.join(f'{label} has {d}' for d, label in typed.items())}")
     read = sources(layers)
     if any(isinstance(layer, Scaler) for layer in layers[1:]) or (
         isinstance(layers[0], Scaler) and 0 in sum(read[1:], ())

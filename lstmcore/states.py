@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lstmcore.inputs import as_real
 from lstmcore.layers import Array
+from lstmcore.text import NAME, clean, listed
 
 if TYPE_CHECKING:
     from lstmcore.backends.streams import Slider
@@ -97,14 +98,17 @@ def check(where: str, found: Mapping[str, Part], of: str, kind: str, expected: M
         given, own = names(found["streams"].read()), names(expected["streams"])
         for what, some in (("it has no", {*own} - {*given}), ("this pool has no", {*given} - {*own})):
             if some:
-                refuse(f"streams: {what} {min(some)}" + (f" and {len(some) - 1} more" if len(some) > 1 else ""))
+                refuse(
+                    f"streams: {what} {clean(min(some), NAME)}"
+                    + (f" and {len(some) - 1} more" if len(some) > 1 else "")
+                )
         if len(given) != len(own):
             refuse("streams: a name occurs twice")
     kept, goes_on = _computes(found), _computes(expected)
     if kept and kept != goes_on:
         refuse(f"kept by a stream that computes {kept}; this one, of another backend, computes {goes_on}")
     if set(found) != set(expected):
-        refuse(f"expected the parts {sorted(expected)}, got {sorted(found)}")
+        refuse(f"expected the parts [{listed(map(repr, sorted(expected)))}], got [{listed(map(repr, sorted(found)))}]")
     state = {name: read(name) for name in expected}
     if state["ticks"].min() < 0:
         refuse(f"ticks: expected at least 0, got {state['ticks'].min()}")

@@ -5,10 +5,12 @@ rich is used where it is installed and a person is looking; else plain text, the
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,18 +18,45 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lstmcore.text import NAME, clean
+
 T = TypeVar("T")
 
-
-def clean(text: object) -> str:
-    """One line without control characters: names in a model file must not drive the terminal."""
-    line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+CELL = 300  # characters of a table's cell
 
 
 def note(text: object) -> None:
-    """One line on stderr."""
-    print(f"lstmcore: {clean(text)}", file=sys.stderr)
+    """One line on stderr; where that is closed or its reader went away, nobody can be told."""
+    if sys.stderr is not None:  # print would take stdout
+        with contextlib.suppress(OSError):
+            print(f"lstmcore: {clean(text)}", file=sys.stderr)
+
+
+def open_closed() -> None:
+    """Where the program was started with a closed stdin, stdout or stderr (`>&-`), take what it writes there for lost.
+
+    Python has None for such a stream, and the next file that is opened would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(file, "r" if number == 0 else "w", encoding="utf-8"))
+
+
+def finish() -> OSError | None:
+    """Write what is still buffered for stdout and stderr.
+
+    Returns the error where stdout could not be written; then, and where stderr could not be, nothing more is: Python
+    would try again at exit, and complain with a traceback.
+    """
+    failed = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:  # noqa: PERF203
+            failed = failed or (error if stream is sys.stdout else None)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return failed
 
 
 def has_rich(stream: Any) -> bool:
@@ -48,7 +77,8 @@ def need(package: str, extra: str) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Write a table on stdout. A column whose name begins with ">" is set to the right."""
-    cells = [[clean(cell) for cell in row] for row in rows]
+    columns, title = [clean(column, NAME) for column in columns], clean(title)
+    cells = [[clean(cell, CELL) for cell in row] for row in rows]
     names = [c.removeprefix(">") for c in columns]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     fits = sum(widths) + 2 * len(widths) + 2 <= shutil.get_terminal_size().columns
@@ -70,12 +100,13 @@ def _rich_table(columns: Sequence[str], cells: list[list[str]], title: str) -> N
     from rich import box, console, text
     from rich import table as rich_table
 
-    out = rich_table.Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    # Text: no markup is read from names
+    out = rich_table.Table(title=text.Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
         right = column.startswith(">")
-        out.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        out.add_column(text.Text(column.removeprefix(">")), justify="right" if right else "left", overflow="fold")
     for row in cells:
-        out.add_row(*map(text.Text, row))  # Text: no markup is read from names
+        out.add_row(*map(text.Text, row))
     console.Console().print(out)
 
 

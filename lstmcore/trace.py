@@ -21,6 +21,7 @@ from lstmcore.inputs import as_windows
 from lstmcore.layers import LSTM, Array, Layer, Masking, Merge, Recurrent, Reverse, show
 from lstmcore.reference_backward import noting
 from lstmcore.stack import sources
+from lstmcore.text import NAME, clean, listed, quoted
 
 if TYPE_CHECKING:
     from lstmcore.model import Model
@@ -67,7 +68,7 @@ class Steps:
     def __repr__(self) -> str:
         letters = " ".join([*self.gates, *(["c"] if self.c is not None else []), "h"])
         way = ", backward" if self.backward else ""
-        return f"{self.name} ({type(self.layer).__name__}{way}): {letters} {show(self.h.shape)}"
+        return f"{clean(self.name, NAME)} ({type(self.layer).__name__}{way}): {letters} {show(self.h.shape)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ class Trace(Sequence[Steps]):
         for steps in self.steps:
             if steps.name == key:
                 return steps
-        raise KeyError(f"{key!r}: the traced layers are {', '.join(repr(steps.name) for steps in self.steps)}")
+        raise KeyError(f"{quoted(key)}: the traced layers are {listed(repr(steps.name) for steps in self.steps)}")
 
     def __getattr__(self, name: str) -> Any:
         steps: tuple[Steps, ...] | None = self.__dict__.get("steps")

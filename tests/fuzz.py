@@ -35,6 +35,7 @@ import numpy as np
 import lstmcore
 from lstmcore import layers as L
 from lstmcore import terminal
+from lstmcore.text import clean
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -169,7 +170,7 @@ def work(reader: str, folder: Path, begin: int, end: int, seed: int) -> None:
         found = fault(reader, path, number % MEASURED == 0)
         if not found:
             path.unlink()
-        print(number, terminal.clean(found), flush=True)
+        print(number, clean(found), flush=True)
 
 
 def run(reader: str, count: int, seed: int, folder: Path, start: int = 0) -> list[str]:

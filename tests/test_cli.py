@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 
 import lstmcore
+from lstmcore import cli
 from lstmcore.cli import main
 from lstmcore.comparison import largest_difference, random_windows
+from lstmcore.demo import market
+from lstmcore.feed import simulator
 from lstmcore.layers import LSTM, BatchNorm1d, Dropout, Layer, Linear, Scaler, Sigmoid
-from lstmcore.terminal import clean
+from lstmcore.text import clean
 from lstmcore.windows import windows
 
 FEATURES = 4
@@ -29,6 +32,7 @@ NO_OPTIONAL = """
 import sys
 for name in ("rich", "pandas", "pyarrow", "matplotlib", "torch", "numba", "onnx", "onnxruntime", "openvino"):
     sys.modules[name] = None
+from lstmcore import cli
 from lstmcore.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -669,22 +673,74 @@ def test_ctrl_c_and_a_reader_that_goes_away(model_file: str, tmp_path: Path) -> 
     assert process.stderr is not None
     assert process.stdout.readline() == "row,answer\n"
     process.stdout.close()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=30) == cli.GONE
     assert process.stderr.read() == ""
     process.stderr.close()
 
 
+def every_command(model: str, folder: Path) -> dict[str, list[str]]:
+    """Each command at its shortest, writing on stdout, by its name."""
+    rng = np.random.default_rng(3)
+    data = write_csv(folder / "closed.csv", list("abcd"), rng.normal(size=(12, FEATURES)).tolist())
+    recording = folder / "recording.txt"
+    simulator.write(recording, 200, 4)
+    features = ",".join(market.FEATURES[:FEATURES])
+    made = {
+        "info": ["info"],
+        "inspect": ["inspect", model],
+        "convert": ["convert", model, str(folder / "copy.safetensors"), "--force"],
+        "verify": ["verify", model, "--against", "numpy"],
+        "predict": ["predict", model, data, "--window", "10"],
+        "plot": ["plot", model, data, "--out", str(folder / "x.png"), "--force"],
+        "bench": ["bench", model, "--seconds", "0.01", "--backend", "c", "--window", "5", "--peers", "none"],
+        "demo": ["demo", "--ticks", "120", "--no-plot"],
+        "replay": ["replay", str(recording), "--model", model, "--window", "5", "--features", features],
+        "train": ["train", str(folder / "absent.toml"), "--out", str(folder / "trained")],
+    }
+    assert {module.__name__.rpartition(".")[2] for module in cli.COMMANDS} == made.keys()
+    return made | {"help": ["--help"], "version": ["--version"], "wrong usage": ["predict"]}
+
+
+#: Those that write nothing on stdout, and how they end.
+SILENT = {"plot": 0, "train": 1, "wrong usage": 2}
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="closed pipes as POSIX has them")
-@pytest.mark.parametrize(("arguments", "status"), [(["info"], 1), (["--help"], 0)])
-def test_nothing_is_said_when_nobody_reads(arguments: list[str], status: int) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "lstmcore", *arguments],
-        stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, env=environment(), check=False,
-    )  # fmt: skip
-    os.close(write)
-    assert (done.returncode, done.stderr) == (status, "")
+@pytest.mark.parametrize("way", ["reader gone", "stdout closed", "stdout and stderr closed", "stderr's reader gone"])
+def test_nothing_is_said_when_nobody_reads(model_file: str, tmp_path: Path, way: str) -> None:
+    """In every command, at the exit of the interpreter too."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed; plot draws with it")
+    pytest.importorskip("msgspec", reason="msgspec is not installed; replay reads messages with it")
+    numbers = {"stdout closed": "1>&-", "stdout and stderr closed": "1>&- 2>&-"}.get(way, "")
+    script = (
+        f'import os, subprocess, sys; sys.exit(subprocess.call(["sh", "-c", \'"$@" {numbers}\', "sh", *sys.argv[1:]]))'
+    )
+    every = every_command(model_file, tmp_path)
+    for name in every if way in ("reader gone", "stdout closed") else ("info", "wrong usage"):
+        arguments = every[name]
+        read, write = os.pipe()
+        os.close(read)
+        command = [sys.executable, "-m", "lstmcore", *arguments]
+        if numbers:
+            command = [sys.executable, "-c", script, *command]
+        stdout, stderr = {
+            "reader gone": (write, subprocess.PIPE),
+            "stderr's reader gone": (subprocess.PIPE, write),
+        }.get(way, (subprocess.PIPE, subprocess.PIPE))
+        done = subprocess.run(
+            command, stdout=stdout, stderr=stderr, text=True, timeout=60, env=environment(), check=False
+        )
+        os.close(write)
+        usual = SILENT.get(name, 0)
+        gone = way == "reader gone" and name not in SILENT
+        assert done.returncode == (cli.GONE if gone else usual), (name, done)
+        if way == "stderr's reader gone":
+            assert (done.stdout != "") == (name not in SILENT), name
+            continue
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("lstmcore: ")]
+        assert lines == [], (name, done)
+        assert not gone or "rror" not in done.stderr, (name, done)
+        assert not done.stdout, (name, done)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -696,7 +752,7 @@ def test_a_full_disk_is_one_line(model_file: str) -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "No space left" in done.stderr
+    assert done.stderr == "lstmcore: error: stdout: No space left on device\n"
 
 
 def test_layers_of_a_state_dict_are_proposed_and_refused(

@@ -23,6 +23,8 @@ from typing import Any
 import store
 from pieces import OutOfTime, Pieces
 
+from lstmcore.text import clean
+
 PACKAGES = ("arch", "torch", "pytorch_lightning", "torchmetrics", "matplotlib")
 
 
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print(f"run.py: --out: {error}", file=sys.stderr)
+        print(f"run.py: --out: {clean(error)}", file=sys.stderr)
         return 2
     try:
         return study(arguments.out, Plan(**chosen), arguments.seed, pieces)

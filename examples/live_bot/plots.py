@@ -12,6 +12,7 @@ from lstmcore.demo.plot import BLUE, GREY, INK, ORANGE, RED
 from lstmcore.feed import delays
 from lstmcore.layers import Array
 from lstmcore.terminal import need
+from lstmcore.text import plotted
 
 COLORS = dict(zip(PARTS, (GREY, "#6f9fc8", "#3d7a5f", ORANGE, INK, "#8a6fb0", RED), strict=True))
 MOST = 20_000  # points
@@ -36,7 +37,7 @@ def _axes(title: str) -> tuple[Any, Any]:
     figure = Figure(figsize=(10, 5.5), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_title(plotted(title), loc="left", fontsize=11, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)

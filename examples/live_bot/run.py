@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import terminal
+from lstmcore.text import clean
 
 SERVER = Path(__file__).with_name("server.py")
 
@@ -62,28 +63,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             port = json.loads(_line(process))["port"]
             follower = bot.make(options, writer)
-            print(f"{recording} at speed {options.speed:g} on port {port}\n", flush=True)
+            print(f"{clean(recording)} at speed {options.speed:g} on port {port}\n", flush=True)
             follower.follow(f"ws://127.0.0.1:{port}")
             injected = json.loads(_line(process))
         finally:
             process.kill()
 
     if not follower.answers:
-        print(f"run.py: {recording} holds no ticks", file=sys.stderr)
+        print(f"run.py: {clean(recording)} holds no ticks", file=sys.stderr)
         return 1
     np.save(out / "answers.npy", np.array(follower.answers, np.float32))
     agrees = offline.agrees(follower, received, options.tick_size)
     found = report.facts(follower) | {"injected": injected, "offline_agrees": agrees}
     report.show(found)
-    print(f"The offline run of {received}: " + ("the same bits." if agrees else "OTHER ANSWERS."))
+    print(f"The offline run of {clean(received)}: " + ("the same bits." if agrees else "OTHER ANSWERS."))
     if injected:
         print("Injected: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in injected.items()))
     _write(out / "report.json", found)
     try:
         pictures = plots.draw(out, report.moments(follower), Path(recording).name)
-        print("Pictures: " + ", ".join(map(str, pictures)))
+        print("Pictures: " + clean(", ".join(map(str, pictures))))
     except ImportError as error:
-        print(f"No pictures: {error}")
+        print(f"No pictures: {clean(error)}")
     return 0 if agrees else 1
 
 

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lstmcore.text import clean
+
 NEEDED = ("lightgbm", "matplotlib", "msgspec", "numba", "pytorch_lightning", "sklearn", "torch", "torchmetrics")
 RECORDING = "LSTMCORE_RECORDING"
 
@@ -27,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.recording and not Path(options.recording).is_file():
         what = "not a file" if Path(options.recording).exists() else "no such file"
-        print(f"run.py: --recording: {options.recording}: {what}", file=sys.stderr)
+        print(f"run.py: --recording: {clean(options.recording)}: {what}", file=sys.stderr)
         return 2
     try:
         _run(options)
     except (ValueError, OSError) as error:
-        print(f"run.py: {error}", file=sys.stderr)
+        print(f"run.py: {clean(error)}", file=sys.stderr)
         return 2
     return 0
 

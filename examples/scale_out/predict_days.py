@@ -23,6 +23,7 @@ import lstmcore
 from lstmcore import terminal
 from lstmcore.files import write_whole
 from lstmcore.streaming import digest
+from lstmcore.text import clean
 
 
 def answer_file(model: str, expected: bytes, source: str, target: str, window: int) -> int:
@@ -74,7 +75,7 @@ def main() -> int:
     options = parser.parse_args()
     targets = {path: options.answers / path.relative_to(options.series) for path in options.series.glob("*/*.npy")}
     jobs = {source: target for source, target in sorted(targets.items()) if not target.exists()}
-    print(f"{options.series}: {len(targets)} files, {len(targets) - len(jobs)} of them answered already")
+    print(f"{clean(options.series)}: {len(targets)} files, {len(targets) - len(jobs)} of them answered already")
     wrong, windows = {}, 0
     with connected(options.scheduler, options.workers) as client:
         results = answer_all(client, options.model, jobs, options.window)
@@ -83,7 +84,7 @@ def main() -> int:
                 wrong[source] = result
             else:
                 windows += result
-    print(f"{options.answers}: {windows:,} windows answered")
+    print(f"{clean(options.answers)}: {windows:,} windows answered")
     for source, error in sorted(wrong.items()):
         terminal.note(f"{source}: {error}")
     return 1 if wrong else 0

@@ -19,6 +19,7 @@ import lstmcore
 from lstmcore import bench, commands, peers, terminal
 from lstmcore.comparison import steps_of
 from lstmcore.errors import BackendError
+from lstmcore.text import clean
 
 SUSPECT = 1e-4  # a row further than this from the reference does other work than the rest
 
@@ -121,7 +122,7 @@ def show(facts: dict[str, Any]) -> None:
     """Print what was measured as a table."""
     machine, rows = facts["machine"], [bench.Row(**row) for row in facts["rows"]]
     versions = ", ".join(f"{k} {v}" for k, v in machine["packages"].items() if v)
-    name, window = terminal.clean(facts["model"]), tuple(facts["window"])
+    name, window = clean(facts["model"]), tuple(facts["window"])
     print(f"{name}: {facts['parameters']:,} parameters, window {window}")
     print(f"{machine['processor']}, {facts['cpus']} CPUs, {machine['platform']}")
     print(f"lstmcore {machine['lstmcore']}, Python {machine['python']}, {versions}")

@@ -14,6 +14,7 @@ import numpy as np
 import lstmcore
 from lstmcore import commands
 from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+from lstmcore.text import clean
 
 ONNX_LIMIT = 1e-4  # what ONNX Runtime's float32 may be off before the file is taken for wrong
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dtype:
         model = model.astype(options.dtype)
     checked = WRITERS[suffix](model, options.out)
-    print(f"{options.out}: {Path(options.out).stat().st_size:,} bytes; {checked}")
+    print(f"{clean(options.out)}: {Path(options.out).stat().st_size:,} bytes; {checked}")
     return 0
 
 

@@ -20,6 +20,7 @@ from lstmcore import commands, terminal
 from lstmcore.demo import market, plot
 from lstmcore.demo import run as demo
 from lstmcore.layers import Array
+from lstmcore.text import clean
 
 LINES = 20  # printed while the stream runs, where no live display is
 PICTURE = "lstmcore-demo.png"
@@ -153,4 +154,4 @@ def _summary(facts: dict[str, Any]) -> None:
     )
     print(f"It was, at {facts['rises']:.1%} of the ticks. AUC: 0.5 is a coin, 1 is certainty.")
     if facts["picture"]:
-        print(f"picture: {facts['picture']}")
+        print(clean(f"picture: {facts['picture']}"))

@@ -13,6 +13,7 @@ from lstmcore import commands, terminal
 from lstmcore.backends.graph import cut, is_graph, lower
 from lstmcore.folding import fold
 from lstmcore.layers import Array, show
+from lstmcore.text import clean, listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         terminal.write_json(facts)
         return 0
     print(
-        f"{terminal.clean(options.model)}: {facts['bytes']:,} bytes, {facts['parameters']:,} parameters, ",
+        f"{clean(options.model)}: {facts['bytes']:,} bytes, {facts['parameters']:,} parameters, ",
         end="",
     )
     print(f"{facts['dtype']}, window {facts['window']} -> {facts['answer']}\n")
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     )
     flawed = [w["name"] for w in facts["weights"] if w["nan"] or w["inf"]]
     if flawed:
-        terminal.note(f"warning: NaN or infinite weights in {', '.join(flawed)}")
+        terminal.note(f"warning: NaN or infinite weights in {listed(flawed)}")
     return 0
 
 

@@ -23,6 +23,7 @@ from lstmcore.demo.market import FEATURES, TICK_SIZE
 from lstmcore.feed import delays, engines
 from lstmcore.feed.recording import Recording
 from lstmcore.layers import Array
+from lstmcore.text import clean
 
 if TYPE_CHECKING:
     from lstmcore.feed.features import Features
@@ -229,10 +230,10 @@ def _show(facts: dict[str, Any]) -> None:
     counts, machine = facts["counts"], facts["machine"]
     dropped = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n and name not in KEPT)
     print(
-        f"{terminal.clean(facts['recording'])}: {counts['ticks']:,} ticks and {counts['trades']:,} trades "
+        f"{clean(facts['recording'])}: {counts['ticks']:,} ticks and {counts['trades']:,} trades "
         f"in {facts['seconds']:.0f} s" + (f"; {dropped}" if dropped else "")
     )
-    print(f"{terminal.clean(facts['model'])}: window {tuple(facts['window'])}; {facts['answers']:,} answers")
+    print(f"{clean(facts['model'])}: window {tuple(facts['window'])}; {facts['answers']:,} answers")
     print(f"{machine['processor']}, {machine['platform']}, lstmcore {machine['lstmcore']}\n")
     rows = facts["engines"]
     who = ["engine", "settings"]

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from lstmcore import commands, terminal
+from lstmcore.text import clean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,5 +56,5 @@ def run(options: argparse.Namespace) -> int:
     terminal.table([f">{name}" for name in columns], rows, facts["model"])
     for line in report.EXPLAINED:
         print(line)
-    print(f"{out / 'report.md'}: the report; {out / 'model.safetensors'}: the last fold's model")
+    print(clean(f"{out / 'report.md'}: the report; {out / 'model.safetensors'}: the last fold's model"))
     return 0

@@ -32,6 +32,7 @@ from lstmcore.comparison import answer_each, largest_difference, oracle, random_
 from lstmcore.formats import READERS
 from lstmcore.inputs import as_numbers
 from lstmcore.layers import Array, Scaler
+from lstmcore.text import clean
 
 SCALES = (0.1, 1.0, 10.0)
 COUNT = 32  # random windows of each scale
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(path: str, model: lstmcore.Model, what: str, rows: list[dict[str, Any]]) -> None:
     backend = f"{model.backend}:{model.kernel}" if model.kernel else model.backend
-    print(f"{terminal.clean(path)} ({backend}) against {terminal.clean(what)}\n")
+    print(f"{clean(path)} ({backend}) against {clean(what)}\n")
     columns = [
         "inputs",
         ">windows",
@@ -174,13 +175,13 @@ def _onnx_file(path: str, time_first: bool) -> tuple[Callable[[Array], Any], int
         try:
             return function()
         except Exception as error:  # ONNX Runtime's own have no class in common
-            raise ValueError(f"{path}: ONNX Runtime: {terminal.clean(str(error)):.500}") from error
+            raise ValueError(f"{path}: ONNX Runtime: {clean(error, 500)}") from error
 
     session = run(lambda: onnxruntime_session(path, 1))
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 3:
         shapes = {x.name: x.shape for x in inputs}
-        raise ValueError(f"{path}: expected one input of windows, three axes, got {terminal.clean(str(shapes)):.500}")
+        raise ValueError(f"{path}: expected one input of windows, three axes, got {clean(shapes, 500)}")
     batch, steps = (
         n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape[:2][:: -1 if time_first else 1]
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from lstmcore.layers import Array
 from lstmcore.terminal import need
+from lstmcore.text import plotted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#00
 #: Of what is never negative, and of what is either side of zero.
 ONE_SIDED, TWO_SIDED = "viridis", "RdBu_r"
 MOST_LABELS = 20  # rows of a heat map that are named one by one
+LABEL = 40  # characters of such a name
 
 
 def figure(width: float, height: float) -> Figure:
@@ -112,7 +114,7 @@ def heat_map(
         axes.set_ylabel(rows)
         axes.yaxis.set_major_locator(whole_numbers())
     else:
-        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+        axes.set_yticks(range(len(rows)), [plotted(row, LABEL) for row in rows], fontsize=8)
     axes.xaxis.set_major_locator(whole_numbers())
     return image
 

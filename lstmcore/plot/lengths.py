@@ -12,6 +12,7 @@ from lstmcore import reference_backward
 from lstmcore.layers import Array
 from lstmcore.plot.canvas import COLORS, GREY, INK, Canvas, canvas_of, legend_beside, lines, whole, whole_numbers
 from lstmcore.reference import Weights
+from lstmcore.text import plotted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -152,7 +153,9 @@ def accuracy(
         middle, low, high = (np.asarray(values, np.float64) for values in figures)
         x = at * 1.015 ** (n - (len(scores) - 1) / 2)  # side by side, so that intervals do not cover each other
         bars = (np.maximum(middle - low, 0), np.maximum(high - middle, 0))
-        axes.errorbar(x, middle, bars, color=color, linewidth=1.6, marker="o", markersize=4, capsize=3, label=name)
+        axes.errorbar(
+            x, middle, bars, color=color, linewidth=1.6, marker="o", markersize=4, capsize=3, label=plotted(name)
+        )
     if chance is not None:
         axes.axhline(chance, color=GREY, linestyle=":", linewidth=1.2, label="chance")
     axes.set_xscale("log", base=2)

@@ -16,6 +16,7 @@ from lstmcore.plot.canvas import (
     COLORS,
     GREY,
     INK,
+    LABEL,
     MOST_LABELS,
     ONE_SIDED,
     TWO_SIDED,
@@ -30,6 +31,7 @@ from lstmcore.plot.canvas import (
     whole,
     whole_numbers,
 )
+from lstmcore.text import plotted, quoted
 from lstmcore.trace import Steps, Trace, one_window
 
 if TYPE_CHECKING:
@@ -232,7 +234,9 @@ def _draw_or_say(part: SubFigure, picture: Callable[[Canvas], Figure], allowed: 
     try:
         picture(part)
     except allowed as error:
-        part.text(0.5, 0.5, f"not drawn: {error}", ha="center", va="center", fontsize=9, color=GREY, wrap=True)
+        part.text(
+            0.5, 0.5, f"not drawn: {plotted(error, 500)}", ha="center", va="center", fontsize=9, color=GREY, wrap=True
+        )
 
 
 def _check(name: str, value: object, kind: type[Model] | type[Trace]) -> None:
@@ -242,7 +246,7 @@ def _check(name: str, value: object, kind: type[Model] | type[Trace]) -> None:
     expected = "a Model" if kind is Model else "what model.trace(window) gives"
     got = f"a {type(value).__name__}"
     if kind is Trace and isinstance(value, Steps):
-        got = f"its part {value.name!r}; give the whole trace, to gates and state with layer={value.name!r}"
+        got = f"its part {quoted(value.name)}; give the whole trace, to gates and state with layer={quoted(value.name)}"
     raise TypeError(f"{name}: expected {expected}, got {got}")
 
 
@@ -258,4 +262,4 @@ def _steps(trace: Trace, layer: str | int) -> Steps:
 
 def _called(steps: Steps) -> str:
     way = ", from the newest tick to the oldest" if steps.backward else ""
-    return f"{steps.name} ({type(steps.layer).__name__}, {steps.layer.hidden_size} units{way})"
+    return f"{plotted(steps.name, LABEL)} ({type(steps.layer).__name__}, {steps.layer.hidden_size} units{way})"

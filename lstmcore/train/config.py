@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lstmcore.formats.near import near
 from lstmcore.terminal import need
+from lstmcore.text import NAME, clean, quoted
 from lstmcore.train.modules import MODELS, Classifier
 from lstmcore.train.settings import Settings, check
 
@@ -53,7 +54,7 @@ class ModelSection:
 
     def __post_init__(self) -> None:
         if self.kind not in MODELS:
-            raise ValueError(f"model.kind: expected one of {', '.join(MODELS)}, got {self.kind!r}")
+            raise ValueError(f"model.kind: expected one of {', '.join(MODELS)}, got {quoted(self.kind)}")
         self.build(1)
 
     def build(self, features: int) -> Classifier:
@@ -113,7 +114,9 @@ def read_config(path: Path) -> Config:
     try:
         for name in document:
             if name not in SECTIONS:
-                raise ValueError(f"unknown section [{name}]{near(name, SECTIONS)}; known are {', '.join(SECTIONS)}")
+                raise ValueError(
+                    f"unknown section [{clean(name, NAME)}]{near(name, SECTIONS)}; known are {', '.join(SECTIONS)}"
+                )
         return Config(**{name: _section(name, kind, document.get(name)) for name, kind in SECTIONS.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from None
@@ -128,7 +131,7 @@ def _section(name: str, kind: type[T], given: Any) -> T:
         if key not in known:
             others = [f"{each}.{key}" for each, other in SECTIONS.items() if key in {f.name for f in fields(other)}]
             hint = f"; it is {' or '.join(others)}" if others else near(key, known)
-            raise ValueError(f"{name}.{key}: unknown key{hint}; known are {', '.join(known)}")
+            raise ValueError(f"{name}.{clean(key, NAME)}: unknown key{hint}; known are {', '.join(known)}")
         check(f"{name}.{key}", str(known[key].type), value)
     missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
     if missing:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lstmcore import terminal
 from lstmcore._version import __version__
+from lstmcore.text import markdown
 from lstmcore.train.config import Config
 from lstmcore.train.run import MODEL, Judged, figures
 from lstmcore.train.table import Table
@@ -106,9 +107,10 @@ def text(facts: dict[str, Any], drawn: Sequence[str]) -> list[str]:
     """report.md, line by line."""
     data, split, every = facts["config"]["data"], facts["config"]["split"], facts["all_test_windows"]
     what = (
-        f"the column {data['target']}"
+        f"the column {markdown(data['target'])}"
         if data["price"] is None
-        else f"whether {data['price']} rises by more than {data['threshold']:g} of itself in {data['horizon']} rows"
+        else f"whether {markdown(data['price'])} rises by more than {data['threshold']:g} of itself "
+        f"in {data['horizon']} rows"
     )
     columns, cells = rows(facts)
     table = ["| " + " | ".join(line) + " |" for line in [columns, ["---"] * len(columns), *cells]]
@@ -123,10 +125,10 @@ def text(facts: dict[str, Any], drawn: Sequence[str]) -> list[str]:
         "judgement.png": "Calibration, ROC curve and confusion on all test windows together",
     }
     return [
-        f"# {facts['model']} on {Path(data['path']).name}",
+        f"# {facts['model']} on {markdown(Path(data['path']).name)}",
         "",
         f"Asked: {what}, from the last {data['window']} rows of {len(data['features'])} features: "
-        f"{', '.join(data['features'])}.",
+        f"{', '.join(map(markdown, data['features']))}.",
         f"Data: {facts['rows']:,} rows, {facts['rows_without_label']:,} of them without a label.",
         f"Split: walk-forward, train {split['train']}, validation {split['validation']}, test {split['test']}"
         + (", training from the start on" if split["expanding"] else "")

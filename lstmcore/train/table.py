@@ -13,6 +13,7 @@ from lstmcore import data as data_files
 from lstmcore import terminal
 from lstmcore.layers import Array
 from lstmcore.stamps import as_stamps, check_sorted
+from lstmcore.text import listed, quoted
 from lstmcore.train.config import DataSection
 from lstmcore.train.samples import as_targets
 
@@ -46,12 +47,12 @@ def read_table(section: DataSection, folder: Path) -> Table:
     columns = data_files.read(path, names).values
     features, last = columns[:, : len(section.features)], columns[:, names.index(labels)]
     if section.price is None:
-        targets = as_targets(last, len(last), f"{path}: column {labels!r}")
+        targets = as_targets(last, len(last), f"{path}: column {quoted(labels)}")
     else:
         targets = rises(last, section.horizon, section.threshold)
     if section.timestamp is None:
         return Table(features, targets, np.arange(len(features)))
-    what = f"{path}: column {section.timestamp!r}"
+    what = f"{path}: column {quoted(section.timestamp)}"
     stamps = as_stamps(_stamps(path, section.timestamp), what)
     check_sorted(stamps, what)
     return Table(features, targets, stamps)
@@ -73,7 +74,7 @@ def _stamps(path: str, column: str) -> Array:
     with open(path, newline="", encoding="utf-8-sig") as file:
         header, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     if column not in header:
-        raise ValueError(f"{path}: no column {column!r}; there are {', '.join(header)}")
+        raise ValueError(f"{path}: no column {quoted(column)}; there are {listed(header)}")
     cells = np.array([row[header.index(column)] for row in rows])
     for kind in (np.int64, np.float64):
         with contextlib.suppress(ValueError):
@@ -81,11 +82,13 @@ def _stamps(path: str, column: str) -> Array:
     try:  # ISO 8601; numpy takes no time zone, and UTC needs none
         return np.char.rstrip(cells, "Z").astype("datetime64")
     except ValueError as error:
-        raise ValueError(f"{path}: column {column!r}: neither numbers nor dates such as 2020-01-31: {error}") from None
+        raise ValueError(
+            f"{path}: column {quoted(column)}: neither numbers nor dates such as 2020-01-31: {error}"
+        ) from None
 
 
 def _parquet_column(path: str, column: str) -> Any:
     table = terminal.need("pyarrow.parquet", "data").read_table(path)
     if column not in table.column_names:
-        raise ValueError(f"{path}: no column {column!r}; there are {', '.join(table.column_names)}")
+        raise ValueError(f"{path}: no column {quoted(column)}; there are {listed(table.column_names)}")
     return table.column(column)
