@@ -551,7 +551,7 @@ def test_whatever_comes_features_are_finite(rows: list[Any]) -> None:
         ({"tick_size": 1, "names": ("spread", "colour")}, "got 'colour'"),
         ({"tick_size": 1, "names": ()}, "names: expected more than 0"),
         ({"tick_size": 1, "out": np.zeros(9, np.float32)}, r"float32 array of shape \(10,\), got float32 \(9,\)"),
-        ({"tick_size": 1, "out": np.zeros(10)}, "got .* float64"),
+        ({"tick_size": 1, "out": np.zeros(10)}, "got float64"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], text: str) -> None:
