@@ -526,7 +526,7 @@ def test_bad_model_files_are_one_line(command: str, tmp_path: Path, capsys: pyte
     folder.mkdir()
     for path, text in (
         (truncated, "not a valid safetensors file"),
-        (folder, "Is a directory"),
+        (folder, "expected a file, got a directory"),
         (tmp_path / "absent.safetensors", "No such file"),
         (tmp_path / "model.bin", "expected a name that ends in .safetensors"),
     ):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
 
-from frames import BINARY, CLOSE, CONTINUATION, FINAL, LONGEST, PING, PONG, TEXT, Frames
+from frames import Frames
 from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from lstmcore.text import clean
+
 CHUNK = 1 << 16  # bytes that one read may give
+HEAD = 1 << 16  # bytes of the handshake's answer
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 IDLE = 500e-6  # seconds of waiting from one call of `idle` to the next
-NORMAL = 1000  # the code of a close that was meant
 
 
 class Connection:
@@ -23,7 +27,8 @@ class Connection:
 
     Args:
         uri: ws://host:port/path, or wss:// for TLS.
-        timeout: Seconds; a server that is silent for so long is taken to be gone.
+        timeout: Seconds, for the opening handshake as a whole, and for a message from its first byte on. A server that
+            sends nothing is asked for a sign of life (a ping) after half of them, and taken to be gone after all.
         spin: Ask the socket again and again in place of sleeping.
         idle: Called now and then while it spins and nothing comes.
 
@@ -36,91 +41,124 @@ class Connection:
         self.read_ns = 0
         #: The same moment in nanoseconds since 1970.
         self.received_ns = 0
-        self._timeout, self._idle = timeout, idle
+        self._timeout, self._idle, self._spin = timeout, idle, spin
         target = parse_uri(uri)
+        self._protocol = ClientProtocol(target)
+        until = time.perf_counter() + timeout
         self._socket = socket.create_connection((target.host, target.port), timeout)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if target.secure:
+                self._socket.settimeout(max(until - time.perf_counter(), 1e-3))
                 self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=target.host)
-            self._frames = Frames(self._shake_hands(ClientProtocol(target)))
-            if spin:
-                self._socket.setblocking(False)
+            self._frames = Frames(self._protocol, self._send, self._shake_hands(until))
+            self._wait()
         except BaseException:
-            self.close()
+            self._socket.close()
             raise
 
     def messages(self) -> Iterator[bytes]:
         """The messages, one by one, until the server closes as it should.
 
         Raises:
-            OSError: The connection broke, or the server closed it for a reason.
+            OSError: The connection broke, the server closed it for a reason or broke the protocol (ConnectionError),
+                or it took too long (TimeoutError).
         """
-        parts: list[bytes] = []  # of a message in several frames
+        frames = self._frames
+        since: float | None = None  # when the message began of which the rest has not come
         while True:
-            while frame := self._frames.next():
-                first, payload = frame
-                if first in (FINAL | TEXT, FINAL | BINARY):
-                    yield payload
-                elif first & ~FINAL in (TEXT, BINARY, CONTINUATION):
-                    parts.append(payload)
-                    if sum(map(len, parts)) > LONGEST:
-                        raise ConnectionError(f"a message of more than {LONGEST:,} bytes came")
-                    if first & FINAL:
-                        yield b"".join(parts)
-                        parts.clear()
-                elif first == FINAL | PING:
-                    self._send(Opcode.PONG, payload)
-                elif first == FINAL | CLOSE:
-                    self._send(Opcode.CLOSE, payload)
-                    code = int.from_bytes(payload[:2], "big")
-                    if code != NORMAL:
-                        raise ConnectionError(f"the server closed the connection with code {code}")
-                    return
-                elif first != FINAL | PONG:
-                    raise ConnectionError(f"a frame of an unknown kind came (first byte {first:#x})")
-            self._frames.feed(self._read())
+            came = False
+            while (message := frames.next()) is not None:
+                came = True
+                yield message
+            if frames.closed is not None:
+                if frames.closed.code != CloseCode.NORMAL_CLOSURE:
+                    raise ConnectionError(f"the server closed the connection with code {clean(frames.closed)}")
+                return
+            if not frames.unfinished:
+                since = None
+            elif since is None or came:
+                since = time.perf_counter()
+            elif time.perf_counter() - since > self._timeout:
+                raise TimeoutError(f"a message did not end within {self._timeout:g} s")
+            frames.feed(self._read(since))
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Say that no more is wanted, where the connection is open, and let go of the socket."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+            with contextlib.suppress(OSError):
+                self._socket.setblocking(False)
+                self._socket.send(b"".join(self._protocol.data_to_send()))
         self._socket.close()
 
-    def _read(self) -> bytes:
-        data = self._receive()
+    def _read(self, since: float | None) -> bytes:
+        """What comes next, which may take as long as a ping's answer, unless a message began at `since`."""
+        try:
+            data = self._receive()
+        except TimeoutError:
+            if since is None:
+                self._protocol.send_ping(b"")
+                self._send(b"".join(self._protocol.data_to_send()))
+            try:
+                data = self._receive()
+            except TimeoutError:
+                raise TimeoutError(f"the server was silent for {self._timeout:g} s") from None
+        return self._stamped(data)
+
+    def _stamped(self, data: bytes) -> bytes:
         self.read_ns, self.received_ns = time.perf_counter_ns(), time.time_ns()
         if not data:
             raise ConnectionError("the connection broke off")
         return data
 
+    def _wait(self) -> None:
+        """Let the socket wait for as long as a read may take, or not at all."""
+        self._socket.settimeout(0 if self._spin else self._timeout / 2)
+
     def _receive(self) -> bytes:
+        """What comes within half of the timeout. Raises TimeoutError where nothing does."""
         start = called = time.perf_counter()
         while True:
             try:
                 return self._socket.recv(CHUNK)
-            except (BlockingIOError, ssl.SSLWantReadError):  # noqa: PERF203  # how a socket that spins says "not yet"
+            except NOT_YET:  # noqa: PERF203  # how a socket that spins says so
                 now = time.perf_counter()
-                if now - start > self._timeout:
-                    raise TimeoutError(f"the server was silent for {self._timeout:g} s") from None
+                if now - start > self._timeout / 2:
+                    raise TimeoutError from None
                 if self._idle is not None and now - called > IDLE:
                     self._idle()
                     called = time.perf_counter()
 
-    def _send(self, kind: Opcode, payload: bytes) -> None:
-        self._socket.sendall(Frame(kind, payload).serialize(mask=True))
+    def _send(self, data: bytes) -> None:
+        self._socket.settimeout(self._timeout)  # a socket that spins would take what fits, and no more
+        self._socket.sendall(data)
+        self._wait()
 
-    def _shake_hands(self, protocol: ClientProtocol) -> bytes:
-        """The opening handshake; what came behind it already."""
+    def _shake_hands(self, until: float) -> bytes:
+        """The opening handshake, over at `until` on time.perf_counter; what came behind it already."""
+        protocol = self._protocol
         protocol.send_request(protocol.connect())
-        for data in protocol.data_to_send():
-            self._socket.sendall(data)
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += self._read()
-            if len(answer) > LONGEST:
-                raise ConnectionError("no end of the handshake's answer")
-        head, end, rest = answer.partition(b"\r\n\r\n")
-        protocol.receive_data(head + end)
+        self._send(b"".join(protocol.data_to_send()))
+        answer, end = bytearray(), -1
+        while end < 0:
+            self._socket.settimeout(max(until - time.perf_counter(), 1e-3))
+            try:
+                data = self._stamped(self._socket.recv(CHUNK))
+            except TimeoutError:
+                data = b""
+            if not data or time.perf_counter() > until:
+                raise TimeoutError(f"no handshake within {self._timeout:g} s")
+            seen = max(0, len(answer) - 3)
+            answer += data
+            end = answer.find(b"\r\n\r\n", seen)
+            if end < 0 and len(answer) > HEAD:
+                raise ConnectionError(f"no end of the handshake's answer within {HEAD:,} bytes")
+        protocol.receive_data(bytes(answer[: end + 4]))
+        protocol.events_received()
         if protocol.state is not State.OPEN:
-            reason = protocol.handshake_exc or f"the server said {head[:80]!r}"
-            raise ConnectionError(f"no WebSocket handshake: {reason}")
-        return rest
+            said = bytes(answer[: min(end, 80)])
+            raise ConnectionError(
+                f"no WebSocket handshake: {clean(protocol.handshake_exc or f'the server said {said!r}')}"
+            )
+        return bytes(answer[end + 4 :])

@@ -47,10 +47,19 @@ class Replay:
                 if self.speed:
                     wait_until(first[1] + (message.received_ns - first[0]) / 1e9 / self.speed)
                 try:
-                    connection.send(message.payload, text=True)
+                    connection.send(message.payload, text=_is_text(message.payload))
                 except ConnectionClosed:  # the client went; this message is lost
                     return
             self.ended.set()
+
+
+def _is_text(payload: bytes) -> bool:
+    """What is not UTF-8 may go as binary only."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def wait_until(due: float) -> None:
