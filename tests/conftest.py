@@ -1,4 +1,4 @@
-"""The programs of tests/c, built once for all tests."""
+"""The programs of tests/c, built once for all tests, and what a run says last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ import pytest
 from programs import build, printed
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the one that is there; Keras would look for TensorFlow
+
+#: The cross compiler and the emulator for 64-bit Arm.
+ARM_TOOLS = ("aarch64-linux-gnu-gcc", "qemu-aarch64")
+NO_ARM = "no cross compiler or emulator for 64-bit Arm on this machine"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last what a machine without these tools leaves untested: it is easily missed among other skips."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any(NO_ARM in str(report.longrepr) for report in skipped):
+        missing = " and ".join(name for name in ARM_TOOLS if not shutil.which(name))
+        terminalreporter.write_line(
+            f"NEON kernel: not tested here, for want of {missing}: "
+            "apt install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
+            yellow=True,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +44,9 @@ def native_hashes(native: Path) -> dict[str, list[str]]:
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """An emulator of 64-bit Arm, and the folder of the programs for it."""
-    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    compiler, emulator = map(shutil.which, ARM_TOOLS)
     if not compiler or not emulator:
-        pytest.skip("no cross compiler (gcc-aarch64-linux-gnu) or emulator (qemu-user) on this machine")
+        pytest.skip(NO_ARM)
     cross = {
         "C_COMPILER": compiler,
         "SYSTEM_NAME": "Linux",

@@ -307,6 +307,7 @@ def test_the_command_reads_what_predict_reads(more: list[str], files: Path) -> N
     text = (files / "out.svg").read_text()
     assert all(f"<!-- {name} -->" in text for name in market.FEATURES)
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed; pandas writes .parquet with it")
     pandas.read_csv("ticks.csv").to_parquet("ticks.parquet")
     assert main(["plot", str(MODEL), "ticks.parquet", "-o", "out.pdf", "--recurrent", "lstm"]) == 0
     assert (files / "out.pdf").read_bytes().startswith(b"%PDF")
