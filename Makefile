@@ -6,7 +6,7 @@ OUT ?= out
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
 	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
-C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def) $(wildcard tests/c/*.[ch] benchmarks/*.c docs/*.c)
+C_SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.def csrc/python/*.c) $(wildcard tests/c/*.[ch] benchmarks/*.c docs/*.c)
 
 .PHONY: help demo test bench lint format sanitize fuzz docs clean
 
@@ -28,13 +28,14 @@ bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; i
 	$(BIN)/python benchmarks/subnormals.py --json benchmarks/results/subnormals.json
 	$(BIN)/python benchmarks/tables.py
 
-lint: $(VENV)/.lint ## ruff, mypy --strict, clang-format, and the C core with warnings as errors
+lint: $(VENV)/.lint ## ruff, mypy --strict, clang-format, and the C core and its binding with warnings as errors
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	@mkdir -p build
-	$(BIN)/cmake -S . -B build/lint -DLSTMCORE_WERROR=ON > build/lint.log
+	$(BIN)/cmake -S . -B build/lint -DLSTMCORE_WERROR=ON -DLSTMCORE_BINDING=ON \
+		-DPython_EXECUTABLE=$(abspath $(BIN))/python > build/lint.log
 	$(BIN)/cmake --build build/lint --clean-first >> build/lint.log
 
 format: $(VENV)/.lint ## let ruff and clang-format rewrite what lint complains of
