@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lstmcore import Model
 from lstmcore.formats.onnx import read
+from lstmcore.layers import Layer
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 OPSET = 17
@@ -52,14 +53,18 @@ def weights(
     }
 
 
-def answers(proto: onnx.ModelProto, **inputs: Array) -> Array:
-    """ONNX Runtime's answer on one thread, without rewriting the graph."""
+def session(proto: onnx.ModelProto) -> ort.InferenceSession:
+    """ONNX Runtime on one thread, without rewriting the graph."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    answer: Array = session.run(None, inputs)[0]
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def answers(proto: onnx.ModelProto, **inputs: Array) -> Array:
+    """Its answer."""
+    answer: Array = session(proto).run(None, inputs)[0]
     return answer
 
 
@@ -67,7 +72,18 @@ def read_back(folder: Path, proto: onnx.ModelProto) -> Model:
     """The model as the reader takes it from a file, in float64."""
     path = folder / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    return Model(read(path), backend="numpy").astype(np.float64)
+    layers = read(path)
+    assert_own_dtype(layers, proto)
+    return Model(layers, backend="numpy").astype(np.float64)
+
+
+def assert_own_dtype(layers: list[Layer], proto: onnx.ModelProto) -> None:
+    """A file without float64 has made no float64 weights: numbers that were put together have been rounded."""
+    constants = [attribute.t for node in proto.graph.node for attribute in node.attribute if attribute.HasField("t")]
+    kinds = {tensor.data_type for tensor in (*proto.graph.initializer, *constants)}
+    kinds |= {value.type.tensor_type.elem_type for value in proto.graph.input}
+    if TensorProto.DOUBLE not in kinds:
+        assert {str(w.dtype) for layer in layers for w in layer.weights.values()} <= {"float32"}
 
 
 def assert_close(got: Array, expected: Array) -> None:

@@ -15,9 +15,9 @@ from lstmcore import Model, UnsupportedError
 from lstmcore import layers as L
 
 torch = pytest.importorskip("torch", reason="needs torch")
-pytest.importorskip("onnx", reason="needs onnx")
+onnx = pytest.importorskip("onnx", reason="needs onnx")
 
-from onnx_files import assert_close  # noqa: E402
+from onnx_files import assert_close, assert_own_dtype  # noqa: E402
 from torch import nn  # noqa: E402
 
 from lstmcore.formats.onnx import read  # noqa: E402
@@ -109,7 +109,9 @@ def assert_read(module, path, exporter, *, free=True, time_first=False, opset=No
     """The Model that is read gives the module's own answers in float64, for more than the windows exported with."""
     module = module.eval()
     export(module, path, exporter, free, time_first, opset)
-    model = Model(read(path), backend="numpy").astype(np.float64)
+    layers = read(path)
+    assert_own_dtype(layers, onnx.load(path))
+    model = Model(layers, backend="numpy").astype(np.float64)
     rng = np.random.default_rng(3)
     for n, t in [(2, 7), (3, 7)] + [(1, 4)] * free:
         x = rng.normal(size=(n, t, 3))

@@ -14,7 +14,8 @@ from lstmcore.formats.onnx_nodes import Node, Refused
 from lstmcore.formats.onnx_op import Op
 from lstmcore.formats.onnx_pick import pick
 from lstmcore.formats.onnx_recurrent import Lengths
-from lstmcore.formats.onnx_value import Tensor
+from lstmcore.formats.onnx_value import Axis, Tensor
+from lstmcore.formats.trials import ENDLESS
 from lstmcore.layers import Array
 
 
@@ -61,11 +62,24 @@ def _unsqueeze(op: Op, x: Any, axes: Any = None) -> Tensor:
 def _slice(op: Op, data: Any, *inputs: Any) -> Tensor:
     arrays = [_array(op, value, "starts, ends, axes and steps") for value in inputs]
     x = _tensor(op, data)
+    whole = [ENDLESS if _is_fixed(x, axis) else size for axis, size in zip(x.axes, x.shape, strict=True)]
+    of_longer = shapes.slices(op, whole, *arrays)
     for at, indices in shapes.slices(op, x.shape, *arrays).items():
         if not len(indices):
             op.refuse(f"takes nothing along axis {at} of {x.show()} of shape {x.shape}")
+        size, longer = x.shape[at], of_longer[at]
+        if indices == range(size) and longer not in (indices, range(whole[at])):
+            op.refuse(
+                f"takes what is whole along axis {at} of {x.show()} only up to the size of {size} that the file fixes; "
+                "export the model without it"
+            )
         x = pick(x, at, indices, keep=True)
     return x
+
+
+def _is_fixed(x: Tensor, axis: Axis) -> bool:
+    """Whether it is the axis of windows or of steps, of a size that the file states and the Model does not keep to."""
+    return x.real(axis) in (("N",), ("T",)) and set(axis) <= x.context.fixed
 
 
 def _gather(op: Op, data: Any, indices: Any) -> Tensor:
@@ -103,7 +117,7 @@ def _concat(op: Op, *inputs: Any) -> Tensor:
 def _reverse_sequence(op: Op, data: Any, lengths: Any) -> Tensor:
     x = _tensor(op, data)
     time, batch = (op.axis(op.get(f"{name}_axis", n), len(x.axes)) for n, name in enumerate(("time", "batch")))
-    if x.real(x.axes[time]) != ("T",) or x.real(x.axes[batch]) != x.real(("N",)):
+    if x.real(x.axes[time]) != x.real(("T",)) or x.real(x.axes[batch]) != x.real(("N",)):
         op.refuse(f"reverses axis {time} of {x.show()}; only time can be reversed")
     counts = lengths if isinstance(lengths, Lengths) else _array(op, lengths, "sequence_lens")
     if counts is not None and not isinstance(counts, Lengths):

@@ -26,9 +26,10 @@ Pattern = Callable[["Builder", Sequence[Node]], "tuple[float, Node] | None"]
 class Builder:
     """Makes nodes; equal ones are one object."""
 
-    def __init__(self, patterns: Sequence[Pattern]) -> None:
+    def __init__(self, patterns: Sequence[Pattern], dtype: type[np.floating[Any]] = np.float32) -> None:
         self._known: dict[Any, Node] = {}
         self._patterns = patterns
+        self.dtype = dtype  # of weights that the file has as numbers of other nodes
         self._count = 0
         self._joined: dict[Node, Mapping[int, Node]] = {}
         self.cuts: dict[Node, tuple[Node, float, float]] = {}  # what each is cut out of, and its bounds
@@ -241,20 +242,25 @@ def _into_layer(builder: Builder, x: Node, scale: Array, shift: Array) -> Node |
     if not isinstance(x, LayerNode):
         return None
     weights, settings = dict(x.weights), dict(x.settings)
-    shape = (x.features,)
+    # Rounded once, to what the file has: numbers are computed in float64, but are the file's own.
+    dtype = np.result_type(*(w.dtype for w in weights.values())) if weights else builder.dtype
+
+    def vector(constant: Array) -> Array:
+        return np.broadcast_to(constant, (x.features,)).astype(dtype)
+
     unscaled = not np.any(scale != 1)
     if x.kind is layers.Linear and unscaled and not settings["bias"]:
-        weights["bias"] = np.broadcast_to(shift, shape)
+        weights["bias"] = vector(shift)
         settings["bias"] = True
     elif settings.get("merge") == "sum" and not shift.ndim and not scale.ndim and scale == 0.5 and shift == 0:
         settings["merge"] = "mean"
     elif x.kind is layers.LayerNorm and not settings["affine"] and scale.ndim:
-        weights["weight"] = np.broadcast_to(scale, shape)
+        weights["weight"] = vector(scale)
         settings |= {"affine": True, "bias": bool(np.any(shift))}
         if settings["bias"]:
-            weights["bias"] = np.broadcast_to(shift, shape)
+            weights["bias"] = vector(shift)
     elif x.kind is layers.LayerNorm and settings["affine"] and not settings["bias"] and unscaled:
-        weights["bias"] = np.broadcast_to(shift, shape)
+        weights["bias"] = vector(shift)
         settings["bias"] = True
     else:
         return None

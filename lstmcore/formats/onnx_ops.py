@@ -48,13 +48,17 @@ def _gemm(op: Op, a: Any, b: Any, c: Any = None) -> Tensor:
     if weight.ndim != 2:
         op.damaged(f"input B: expected rank 2, got shape {weight.shape}")
     x = a.transpose([1, 0]) if op.get("transA", 0) else a
-    weight = (weight if op.get("transB", 0) else weight.T) * weight.dtype.type(op.get("alpha", 1.0))
+    factors = {name: op.get(name, 1.0) for name in ("alpha", "beta")}
+    for name, factor in factors.items():
+        if not math.isfinite(factor):
+            op.refuse(f"attribute {name}: expected a finite number, got {factor}")
+    weight = (weight if op.get("transB", 0) else weight.T) * weight.dtype.type(factors["alpha"])
     bias = None
     if c is not None:
         bias = constant(op, c, "C")
         if bias.shape not in ((), (1,), (len(weight),), (1, 1), (1, len(weight))):
             op.refuse(f"input C: expected one number for each of {len(weight)} outputs, got shape {bias.shape}")
-        bias = np.broadcast_to(bias.reshape(-1), (len(weight),)) * bias.dtype.type(op.get("beta", 1.0))
+        bias = np.broadcast_to(bias.reshape(-1), (len(weight),)) * bias.dtype.type(factors["beta"])
     return linear(op, x, weight, bias)
 
 

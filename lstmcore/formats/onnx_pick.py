@@ -17,7 +17,7 @@ def pick(value: Tensor, at: int, indices: Sequence[int], keep: bool) -> Tensor:
     """Only these indices along an axis; without `keep` there is one, and the axis goes."""
     axis = value.axes[at]
     rest = [*value.axes[:at], *([()] if keep else []), *value.axes[at + 1 :]]
-    whole = len(indices) == value.length(axis) and list(indices) == list(range(len(indices)))
+    whole = _is(indices, range(value.length(axis)))
     if whole and (keep or len(indices) == 1):
         return value if keep else value.with_axes(rest)
     builder = value.context.builder
@@ -29,11 +29,11 @@ def pick(value: Tensor, at: int, indices: Sequence[int], keep: bool) -> Tensor:
         _need_plain_time(value)
         builder.need_all_steps("takes steps by their place")
         last = value.context.steps - 1
-        if list(indices) == list(range(last, -1, -1)):
+        if _is(indices, range(last, -1, -1)):
             return value.map(builder.reverse)
-        if list(indices) == [last]:
+        if _is(indices, range(last, last + 1)):
             return Tensor(value.context, each(builder.last, value.parts), tuple(rest))
-        if list(indices) == [0]:
+        if _is(indices, range(1)):
             parts = each(lambda node: builder.last(builder.reverse(node)), value.parts)
             return Tensor(value.context, parts, tuple(rest))
         raise StepError(f"takes {_several(indices, 'step')} of {last + 1}; only the last or first can be taken alone")
@@ -45,6 +45,13 @@ def pick(value: Tensor, at: int, indices: Sequence[int], keep: bool) -> Tensor:
         picked = value.map(lambda node: _pick_features(builder, node, indices))
         return picked if keep else picked.with_axes(rest)
     raise Refused(f"takes {_several(indices, 'value')} along axis {at} of {value.show()}")
+
+
+def _is(indices: Sequence[int], wanted: range) -> bool:
+    """Whether they are these, however many: ranges are compared by their ends."""
+    if isinstance(indices, range):
+        return indices == wanted
+    return len(indices) == len(wanted) and list(indices) == list(wanted)
 
 
 def _pick_parts(value: Tensor, at: int, real: Axis, indices: Sequence[int], keep: bool) -> Tensor:

@@ -1,7 +1,7 @@
 """Reading ONNX: the graph is walked from the window to the answer, and comes out as layers.
 
-A graph whose input has free sizes is read with two pairs of sizes, so that a number that only fits one of them, such as
-the index of a step, cannot be taken for what it is not.
+A graph whose input has free sizes is read with several, so that a number that only fits some of them, such as the index
+of a step, cannot be taken for what it is not: see `onnx_trials`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
 from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
-from lstmcore.formats import onnx_file
+from lstmcore.formats import onnx_file, onnx_trials
 from lstmcore.formats.onnx_functions import Inliner
 from lstmcore.formats.onnx_tensors import Tensors, type_name
 from lstmcore.formats.onnx_value import TimeAxisError
-from lstmcore.formats.onnx_walk import Reading, Source, Walk
+from lstmcore.formats.onnx_walk import Source
 from lstmcore.layer import MAX_SIZE
 from lstmcore.layers import Array, Layer
 from lstmcore.stack import check_layers
 
-#: Sizes to read a graph with where its input leaves them free: (windows, steps).
-TRIALS = ((5, 11), (7, 13))
 MAX_CANDIDATES = 8  # for the number of features, where the input leaves that free
 
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -71,7 +70,7 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
 
 
 class _Graph:
-    """One model, as it is read with one pair of sizes after the other."""
+    """One model, as it is read with some sizes after the others."""
 
     def __init__(self, file: str, proto: onnx.ModelProto, opset: int, size: int) -> None:
         self.file = file
@@ -87,6 +86,7 @@ class _Graph:
             self.nodes,
             self.constants,
             self.window.name,
+            np.float64 if self.window.type.tensor_type.elem_type == TensorProto.DOUBLE else np.float32,
             self.lengths,
             self.graph.output[0].name,
             proto.producer_name == "lstmcore",
@@ -174,21 +174,14 @@ class _Graph:
         swapped: UnsupportedError | None = None
         for letters in self._layouts():
             for features in self._features(letters):
-                readings = self._readings(letters, features)
+                sizes = self._sizes(letters) | {"F": features}
                 try:
-                    found = [Walk(self.source, reading).layers() for reading in readings]
+                    return onnx_trials.read(self.source, letters, sizes)
                 except TimeAxisError as error:
                     swapped = UnsupportedError(f"{self.file}: {error}")
                     break
                 except (UnsupportedError, ModelFormatError) as error:
                     failed = failed or error
-                    continue
-                if any(other != found[0] for other in found[1:]):
-                    raise UnsupportedError(
-                        f"{self.file}: holds numbers that fit windows of one length or one batch size only, though its "
-                        "input leaves them free; export it with these sizes fixed"
-                    )
-                return found[0]
         reason = failed or swapped
         assert reason is not None
         raise reason
@@ -226,13 +219,3 @@ class _Graph:
         if not candidates:
             raise UnsupportedError(f"{self.file}: nothing says how many features {self.window.name!r:.200} has")
         yield from list(candidates)[:MAX_CANDIDATES]
-
-    def _readings(self, letters: tuple[str, ...], features: int) -> list[Reading]:
-        sizes = self._sizes(letters) | {"F": features}
-        readings = []
-        for windows, steps in TRIALS:
-            trial = {"N": windows if "N" in letters else 1, "T": steps} | sizes
-            reading = Reading(letters, (trial["N"], trial["T"], trial["F"]), "T" in sizes)
-            if reading not in readings:
-                readings.append(reading)
-        return readings

@@ -38,7 +38,7 @@ class Context:
     builder: Builder
     windows: int
     steps: int
-    fixed: bool  # windows of this length only
+    fixed: frozenset[str]  # the letters whose sizes the file fixes
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Tensor:
 
     def _flattened(self, at: int) -> Tensor:
         """All features of all steps in the axis `at`."""
-        if not self.context.fixed:
+        if "T" not in self.context.fixed:
             raise Refused("flattens the steps of windows of any length; export the model with a fixed length")
         parts = each(lambda node: self.context.builder.flatten(node, self.context.steps), self.parts)
         return Tensor(self.context, parts, (*self.axes[:at], ("F",), *self.axes[at + 1 :]))

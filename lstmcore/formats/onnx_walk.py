@@ -49,6 +49,7 @@ class Source:
     nodes: Sequence[onnx.NodeProto]
     constants: Mapping[str, Array]
     window: str
+    dtype: type[np.floating[Any]]  # of the window
     lengths: str | None  # the input that says how many steps of each window count
     answer: str
     own_names: bool  # lstmcore wrote it: a node's name is its layer's name and one part more
@@ -63,11 +64,11 @@ class Unusable(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How the window is taken: its axes, and their sizes."""
+    """How the window is taken: its axes, their sizes (N, T, F), and which of these the file fixes."""
 
     letters: tuple[str, ...]
-    sizes: tuple[int, ...]
-    fixed: bool
+    sizes: tuple[int, int, int]
+    fixed: frozenset[str]
 
 
 class Walk:
@@ -75,7 +76,7 @@ class Walk:
 
     def __init__(self, source: Source, reading: Reading) -> None:
         self.source = source
-        builder = Builder(PATTERNS)
+        builder = Builder(PATTERNS, source.dtype)
         windows, steps, features = reading.sizes
         self.context = Context(builder, windows, steps, reading.fixed)
         builder.counted = source.lengths is not None
