@@ -179,6 +179,14 @@ def _freeze(weight: Any, what: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
+def is_finite(value: float) -> bool:
+    """Whether a number is, as a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
 def _check_setting(cls: type, field: dataclasses.Field[Any], value: Any) -> Any:
     key, kind = field.name, str(field.type)
     what = f"{cls.__name__}: setting {key!r}"
@@ -190,8 +198,10 @@ def _check_setting(cls: type, field: dataclasses.Field[Any], value: Any) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f"{what}: expected true or false, got {quoted(value)}")
     elif kind == "float":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{what}: expected a finite number, got {quoted(value)}")
+        infinite = field.metadata.get("infinite", False)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not (is_finite(value) or (infinite and value in (math.inf, -math.inf))):
+            raise ValueError(f"{what}: expected a {'' if infinite else 'finite '}number, got {quoted(value)}")
         if value < field.metadata.get("least", -math.inf):
             raise ValueError(f"{what}: expected at least {field.metadata['least']}, got {quoted(value)}")
         return float(value)

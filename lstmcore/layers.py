@@ -6,7 +6,7 @@ A layer is plain, immutable data. What it computes is said in `reference.py`; ho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -240,10 +240,10 @@ class Masking(Layer):
 
     Their states are carried over such a tick; where sequences come out, its output is that of the tick before it, or
     zeros; that of a bidirectional layer is zeros. Other layers see zeros there. Several inputs joined are skipped where
-    all of them are.
+    all of them are. The value may be infinite, but not NaN, which nothing equals.
     """
 
-    mask_value: float = 0.0
+    mask_value: float = field(default=0.0, metadata={"infinite": True})
 
     def output_shape(self, shape: Shape) -> Shape:
         self._need(len(shape) == 2, shape, "a sequence (T, features)")

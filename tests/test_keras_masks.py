@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from keras_models import SUFFIXES, K, answers, filled, keras, load, refused, save
+from keras_models import SUFFIXES, K, answers, filled, keras, load, refused, save, with_argument
 from strategies import SEEDS
 from tolerances import FLOAT32
 
@@ -183,3 +183,60 @@ def test_keras_2_skips_what_any_input_skips(kind: str, tmp_path: Path) -> None:
     windows = marked(np.random.default_rng(3))
     found = load(of_keras_2(save(model, tmp_path / "m.h5")))(windows)
     np.testing.assert_allclose(found, answers(model, windows), rtol=0, atol=FLOAT32)
+
+
+ODD = (float("nan"), float("inf"), float("-inf"))
+BEHIND: dict[str, Callable[[Any], Any]] = {
+    "a layer that skips": lambda x: K.LSTM(3)(x),
+    "one that does not": lambda x: K.Dense(3)(x),
+    "both": lambda x: K.Bidirectional(K.GRU(2, return_sequences=True))(K.Dense(3)(x)),
+    "another mask": lambda x: K.LSTM(3)(K.Masking(1.0)(x)),
+    "a sum": lambda x: K.LSTM(3)(K.Average()([x, K.Masking()(x)])),
+    "an operation": lambda x: K.Flatten()(K.LSTM(3, return_sequences=True)(x + K.Dense(FEATURES)(x))),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("value", ODD)
+def test_a_value_that_is_no_number_masks_what_equals_it(tmp_path: Path, value: float, behind: str) -> None:
+    """Nothing equals NaN, so that nothing is skipped; infinities are skipped as others are, through every door."""
+    given = K.Input((STEPS, FEATURES))
+    model = filled(keras.Model(given, BEHIND[behind](K.Masking(value)(given))), np.random.default_rng(6))
+    x = marked(np.random.default_rng(7))
+    if not np.isnan(value):
+        x[x == 0] = value
+        x[2, 1, 0] = value  # one of three features: the tick counts, and what comes out is no number
+    expected = answers(model, x)
+    for suffix in SUFFIXES:
+        path = tmp_path / f"model{suffix}"
+        save(model, path)
+        try:
+            found = lstmcore.load(path, backend="numpy")
+        except lstmcore.UnsupportedError:
+            if behind != "an operation":
+                raise
+            continue
+        found.save(tmp_path / "copy.safetensors")
+        copy = lstmcore.load(tmp_path / "copy.safetensors", backend="numpy")
+        assert copy.layers == found.layers
+        with np.errstate(all="ignore"):
+            for door in (found, copy, *(copy.with_backend(name) for name in ("c", "numba"))):
+                atol = FLOAT32 * max(1.0, np.abs(expected[np.isfinite(expected)]).max())
+                np.testing.assert_allclose(door(x), expected, rtol=0, atol=atol, err_msg=door.backend)
+        if any(type(layer).__name__ == "Masking" for layer in found.layers):
+            with pytest.raises(lstmcore.UnsupportedError, match="Masking"):
+                found.export_onnx(tmp_path / "copy.onnx")
+
+
+@pytest.mark.parametrize(("kind", "argument"), [
+    ("ReLU", "max_value"), ("ReLU", "negative_slope"), ("ReLU", "threshold"), ("LeakyReLU", "negative_slope"),
+    ("ELU", "alpha"), ("BatchNormalization", "epsilon"), ("LayerNormalization", "epsilon"), ("Rescaling", "scale"),
+    ("Rescaling", "offset"), ("Dropout", "rate"),
+])  # fmt: skip
+@pytest.mark.parametrize("value", ODD)
+def test_other_arguments_that_are_no_numbers_are_refused_by_name(tmp_path, kind, argument, value):
+    layer = {"Dropout": K.Dropout(0.1), "Rescaling": K.Rescaling(2.0)}.get(kind) or getattr(K, kind)()
+    model = keras.Sequential([K.Input((STEPS, FEATURES)), layer, K.GRU(2)])
+    for suffix in SUFFIXES:
+        path = with_argument(save(model, tmp_path / f"m{suffix}"), kind, **{argument: value})
+        refused(path, rf"\({kind}\): argument {argument}: expected a finite number", lstmcore.ModelFormatError)

@@ -1,5 +1,4 @@
-"""JSON in model files: an object, each key once and no number that is none, and not more of it than the file may ask
-for."""
+"""JSON in model files: an object, each key once, and not more of it than the file may ask for."""
 
 from __future__ import annotations
 
@@ -12,11 +11,16 @@ MARKS = b"[", b"{", b",", b":"  # for each value and key there is one of them
 COST = 96  # bytes that a value or a key takes in Python, the text of a string apart
 
 
-def parse(data: bytes, what: str, limit: int) -> dict[str, Any]:
-    """The object in a JSON text, which may take `limit` bytes. Raises ModelFormatError, beginning with `what`."""
+def parse(data: bytes, what: str, limit: int, *, finite: bool = True) -> dict[str, Any]:
+    """The object in a JSON text, which may take `limit` bytes. Raises ModelFormatError, beginning with `what`.
 
-    def refuse(text: str) -> Any:
-        raise ValueError(f"a number is {text}")
+    Python writes NaN, Infinity and -Infinity, which JSON does not have; they are read where not all has to be `finite`.
+    """
+
+    def constant(text: str) -> float:
+        if finite:
+            raise ValueError(f"a number is {text}")
+        return float(text)
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) != len(pairs):
@@ -27,7 +31,7 @@ def parse(data: bytes, what: str, limit: int) -> dict[str, Any]:
     if values * COST > limit:
         raise ModelFormatError(f"{what}: JSON of {values} values and keys; at most {limit // COST} are taken")
     try:
-        found = json.loads(data.decode(), parse_constant=refuse, object_pairs_hook=once)
+        found = json.loads(data.decode(), parse_constant=constant, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{what} is not JSON: {' '.join(str(error).split())!r:.200}") from None
     if not isinstance(found, dict):

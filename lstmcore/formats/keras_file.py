@@ -54,7 +54,7 @@ def open_zip(file: str) -> Iterator[Opened]:
         except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise ModelFormatError(f"{file}: not a .keras file, or a damaged one: {_line(error)}") from None
     version = parse(metadata, f"{file}: {METADATA}", most).get("keras_version")
-    model = Spec(parse(config, f"{file}: {CONFIG}", most), file, _major(version, file))
+    model = Spec(parse(config, f"{file}: {CONFIG}", most, finite=False), file, _major(version, file))
     with Hdf5(weights, f"{file}: {WEIGHTS}", most) as opened:
         yield Opened(model, Weights(opened, f"{file}: {WEIGHTS}"))
 
@@ -73,7 +73,7 @@ def open_h5(file: str) -> Iterator[Opened]:
         version = next(iter(opened.texts("", "keras_version") or []), None)
         if len(config) != 1 or len(config[0]) > MAX_CONFIG:
             raise ModelFormatError(f"{file}: attribute 'model_config': expected one text of at most {MAX_CONFIG} bytes")
-        parsed = parse(config[0].encode(), f"{file}: attribute 'model_config'", allowed(len(data)))
+        parsed = parse(config[0].encode(), f"{file}: attribute 'model_config'", allowed(len(data)), finite=False)
         model = Spec(parsed, file, _major(version, file))
         yield Opened(model, OldWeights(opened, file))
 

@@ -132,8 +132,10 @@ def _function(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -
 
 
 def _masking(build: Builder, spec: Spec, tensors: list[Tensor], place: Place) -> Tensor:
-    read, value = build.one(spec, tensors), spec.number("mask_value")
+    read, value = build.one(spec, tensors), spec.number("mask_value", finite=False)
     build.need_sequence(spec, read)
+    if math.isnan(value):  # nothing equals it, so that every tick counts
+        return read._replace(mask=None, skips=None)
     mask = frozenset({(read.name, value)})  # in place of one before it
     return build.add(layers.Masking, spec, read, mask_value=value)._replace(mask=mask, skips=mask)
 

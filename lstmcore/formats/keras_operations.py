@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,7 @@ from lstmcore.errors import UnsupportedError
 from lstmcore.formats.keras_build import Builder, Tensor, joined
 from lstmcore.formats.keras_nodes import Call
 from lstmcore.formats.keras_spec import Spec
+from lstmcore.layer import is_finite
 from lstmcore.layers import show
 
 #: The name of a tensor that is a mask, and no layer's output.
@@ -51,11 +53,17 @@ def _is_whole(part: Any) -> bool:
 def _not_equal(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tensor:
     read = build.one(spec, tensors)
     value = next(iter(call.arguments), None)
-    if is_mask(read) or isinstance(value, bool) or not isinstance(value, int | float) or len(call.arguments) != 1:
+    if (
+        is_mask(read)
+        or isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or len(call.arguments) != 1
+        or (isinstance(value, int) and not is_finite(value))
+    ):
         raise UnsupportedError(
             f"{spec.what}: supported is the comparison of a tensor with a number, by a Masking layer"
         )
-    return Tensor(MASK, (), frozenset({(read.name, float(value))}))
+    return Tensor(MASK, (), None if math.isnan(value) else frozenset({(read.name, float(value))}))
 
 
 def _combined(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.keras_arguments import ARGUMENTS, REFUSED, Only
 from lstmcore.formats.near import near
-from lstmcore.layer import MAX_SIZE
+from lstmcore.layer import MAX_SIZE, is_finite
 
 #: What an entry of the architecture may hold beside class and config; what Keras rebuilds itself by, and training.
 ENTRY = {
@@ -116,11 +115,12 @@ class Spec:
             raise self.wrong(key, f"an integer from 1 to {MAX_SIZE}", value)
         return value
 
-    def number(self, key: str, default: Any = REQUIRED) -> float:
-        """An argument that is a finite number."""
+    def number(self, key: str, default: Any = REQUIRED, *, finite: bool = True) -> float:
+        """An argument that is a number, and a finite one unless it need not be."""
         value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-            raise self.wrong(key, "a finite number", value)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not (is_finite(value) or (isinstance(value, float) and not finite)):
+            raise self.wrong(key, "a finite number" if finite else "a number", value)
         return float(value)
 
     def dtype(self) -> str:
@@ -141,10 +141,3 @@ class Spec:
     def wrong(self, key: str, expected: str, value: Any) -> ModelFormatError:
         """The error about an argument of another type or range."""
         return ModelFormatError(f"{self.what}: argument {key}: expected {expected}, got {value!r:.200}")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False

@@ -72,7 +72,7 @@ def _read(tensor: Tensor, what: str) -> Array:
 
 def _parse_metadata(file: str, text: str) -> list[Spec]:
     """Every layer, its settings checked."""
-    data = parse(text.encode(), f"{file}: metadata {KEY!r}", allowed(os.path.getsize(file)))
+    data = parse(text.encode(), f"{file}: metadata {KEY!r}", allowed(os.path.getsize(file)), finite=False)
     version = data.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
         raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads versions 1 to {VERSION}")
