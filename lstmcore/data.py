@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstmcore import terminal
+from lstmcore.csv_file import read_columns
+from lstmcore.files import open_plain
 from lstmcore.layers import Array
+from lstmcore.npy_file import read_npy
 from lstmcore.text import listed, quoted
 
 
@@ -32,8 +34,8 @@ def read(path: str, columns: Sequence[str] | None = None) -> Data:
 
     Raises:
         OSError: A file that cannot be opened.
-        ValueError: A file that is empty, damaged or of another kind, a column that is not there, or a cell
-            that is not a number among numbers; the text names file, row and column.
+        ValueError: A file that is empty, damaged or of another kind, a pipe or a folder, a column that is not there,
+            or a cell that is not a number among numbers; the text names file, row and column.
         ImportError: .parquet without pyarrow.
 
     An empty cell of a .csv and a null of a .parquet file are NaN, and the notes count them.
@@ -50,102 +52,65 @@ def read(path: str, columns: Sequence[str] | None = None) -> Data:
 def _read_npy(path: str, columns: Sequence[str] | None) -> Data:
     if columns is not None:
         raise ValueError(f"{path}: a .npy file has no column names to choose from")
-    with open(path, "rb") as file:
-        try:
-            values = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: not a .npy file of numbers: {error}") from None
-    if values.ndim not in (2, 3) or values.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{path}: expected numbers of shape (rows, features) or (N, T, features), "
-            f"got {values.dtype} of shape {values.shape}"
-        )
-    return Data(values, [])
+    return Data(read_npy(path), [])
 
 
 def _read_csv(path: str, columns: Sequence[str] | None) -> Data:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = list(csv.reader(file))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a .csv file: {error}") from None
-    while rows and not rows[-1]:  # blank lines at the end; elsewhere they are rows with too few cells
-        rows.pop()
-    if not rows:
-        raise ValueError(f"{path}: empty; expected a header row and rows of numbers")
-    header, *body = rows
-    header = [name.strip() for name in header]
-    if all(_is_number(name) for name in header):
-        raise ValueError(f"{path}: row 1 holds numbers; expected a header row with the columns' names")
-    for n, row in enumerate(body, 2):
-        if len(row) != len(header):
-            raise ValueError(f"{path}: row {n}: {len(row)} cells; the header has {len(header)}")
-    cells = {name: [row[k].strip() for row in body] for k, name in enumerate(header)}
-    if len(cells) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"{path}: two columns have the name {quoted(twice)}")
-
-    def numbers(name: str) -> Array | None:
-        column = cells[name]
-        try:
-            return np.array([cell or "nan" for cell in column], dtype=np.float64)
-        except ValueError:
-            if columns is None and not any(_is_number(cell) for cell in column):
-                return None
-            n = next(n for n, cell in enumerate(column) if cell and not _is_number(cell))
-            raise ValueError(f"{path}: row {n + 2}, column {quoted(name)}: not a number: {column[n]!r:.80}") from None
-
-    empty = sum(cells[name].count("") for name in columns or header if name in cells)
-    return _assemble(path, header, columns, numbers, empty)
+    return _assemble(path, *read_columns(path, columns), columns)
 
 
 def _read_parquet(path: str, columns: Sequence[str] | None) -> Data:
-    parquet = terminal.need("pyarrow.parquet", "data")
+    table = read_parquet_table(path)
     types = terminal.need("pyarrow.types", "data")
     lib = terminal.need("pyarrow", "data")
-    with open(path, "rb") as file:
-        try:
-            table = parquet.read_table(file)
-        except (lib.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path}: not a .parquet file: {error}") from None
-
-    def numbers(name: str) -> Array | None:
+    names: list[str] = table.column_names
+    found: dict[str, Array] = {}
+    empty = 0
+    for name in names:
+        if columns is not None and name not in columns:
+            continue
         column = table.column(name)
         kind = column.type
         if types.is_boolean(kind):
             column = column.cast(lib.uint8())
         elif not (types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind)):
             if columns is None:
-                return None
+                continue
             raise ValueError(f"{path}: column {quoted(name)}: expected numbers, got {kind}")
-        values: Array = column.cast(lib.float64(), safe=False).to_numpy()
-        return values
+        found[name] = column.cast(lib.float64(), safe=False).to_numpy()
+        empty += column.null_count
+    return _assemble(path, names, found, empty, columns)
 
+
+def read_parquet_table(path: str) -> Any:
+    """A pyarrow.Table. Raises OSError, ValueError and ImportError as `read`."""
+    parquet = terminal.need("pyarrow.parquet", "data")
+    lib = terminal.need("pyarrow", "data")
+    with open_plain(path, ValueError) as file:
+        try:
+            table = parquet.ParquetFile(file).read()
+        except (lib.ArrowException, OSError) as error:
+            raise ValueError(f"{path}: not a .parquet file: {error}") from None
     names: list[str] = table.column_names
-    empty = sum(table.column(name).null_count for name in columns or names if name in names)
-    return _assemble(path, names, columns, numbers, empty)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path}: two columns have the name {quoted(twice)}")
+    return table
 
 
-def _assemble(path: str, header: Sequence[str], columns: Sequence[str] | None, numbers: Any, empty: int) -> Data:
-    """The chosen columns, or all that `numbers` has numbers for, side by side."""
+def _assemble(
+    path: str, header: Sequence[str], found: Mapping[str, Array], empty: int, columns: Sequence[str] | None
+) -> Data:
+    """The chosen columns, or all that were found, side by side."""
     for name in columns or ():
         if name not in header:
             raise ValueError(f"{path}: no column {quoted(name)}; there are {listed(header)}")
-    found = {name: numbers(name) for name in columns or header}
-    kept = {name: values for name, values in found.items() if values is not None}
-    left_out = [name for name, values in found.items() if values is None]
+    names = list(found if columns is None else columns)
+    left_out = [name for name in header if name not in found] if columns is None else []
     notes = [f"{path}: left out, not numbers: {listed(left_out)}"] if left_out else []
     if empty:
         notes.append(f"{path}: {empty} empty cells are read as NaN")
-    return Data(np.stack(list(kept.values()), axis=1) if kept else np.empty((0, 0)), notes, list(kept))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return Data(np.stack([found[name] for name in names], axis=1) if names else np.empty((0, 0)), notes, names)
 
 
 READERS = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}

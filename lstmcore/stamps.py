@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lstmcore.layers import Array
+from lstmcore.zones import Stamps, from_text, read_stamps
 
+UTC = datetime.timezone.utc
 #: Units of text such as "12 months", in the singular, as numpy calls them.
 UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minute": "m", "second": "s"} | {
     "millisecond": "ms",
@@ -20,26 +21,32 @@ UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minut
 CALENDAR = ("Y", "M")  # of no fixed length
 
 
-def as_stamps(value: npt.ArrayLike, what: str, *, unknown: bool = False) -> Array:
-    """(n,) datetime64, int64 or float64; NaT or NaN among them only where `unknown` ones are allowed.
+def as_stamps(value: Any, what: str, *, unknown: bool = False) -> Stamps:
+    """Stamps with or without a time zone; NaT or NaN among them only where `unknown` ones are allowed.
+
+    Args:
+        value: (n,): datetime64, numbers, objects of datetime, a column of pandas, polars or pyarrow, or `Stamps`.
+        what: The argument's name.
+        unknown: Whether NaT, NaN and None are allowed.
 
     Raises:
-        ValueError: Another shape, no stamp at all, NaT, NaN, infinity.
+        ValueError: Another shape, no stamp at all, NaT, NaN, infinity; several time zones, or some without one.
         TypeError: Neither datetimes nor numbers.
     """
-    array = np.asarray(value)
-    if array.dtype.kind == "O":
-        array = _from_objects(array, what)
+    stamps = value if isinstance(value, Stamps) else read_stamps(value, what)
+    array = stamps.values
     if array.dtype.kind not in "Mfiu":
         raise TypeError(f"{what}: expected datetime64 or numbers, got dtype {array.dtype}")
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{what}: expected (n,) with at least one stamp, got shape {array.shape}")
+    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{what}: row {array.argmax()} is {array.max()}; expected at most {np.iinfo(np.int64).max}")
     if array.dtype.kind != "M":
         array = array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
     wrong = np.flatnonzero(~np.isfinite(array) & ~(unknown & is_unknown(array)))
     if len(wrong):
         raise ValueError(f"{what}: row {wrong[0]} is {array[wrong[0]]}; every sample needs a stamp")
-    return array
+    return Stamps(array, stamps.zone)
 
 
 def is_unknown(stamps: Array) -> Array:
@@ -48,23 +55,48 @@ def is_unknown(stamps: Array) -> Array:
     return found
 
 
-def check_sorted(stamps: Array, what: str) -> None:
+def check_sorted(stamps: Stamps, what: str) -> None:
     """Raise ValueError for stamps that descend."""
-    back = np.flatnonzero(stamps[1:] < stamps[:-1])
+    values = stamps.values
+    back = np.flatnonzero(values[1:] < values[:-1])
     if len(back):
         at = int(back[0]) + 1
+        late, early = show_stamp(values[at - 1], stamps.zone), show_stamp(values[at], stamps.zone)
+        raise ValueError(f"{what}: row {at} ({early}) is before row {at - 1} ({late}); sort the samples by time")
+
+
+def check_same_kind(stamps: Stamps, times: Stamps, what: str) -> None:
+    """Raise TypeError for numbers beside datetimes, ValueError for naive datetimes beside zoned ones."""
+    kind, wanted = stamps.values.dtype, times.values.dtype
+    if (kind.kind == "M") != (wanted.kind == "M"):
+        raise TypeError(f"{what}: expected {wanted}, as times are, got {kind}")
+    if (stamps.zone is None) != (times.zone is None):
+        has, lacks = ("times", what) if stamps.zone is None else (what, "times")
         raise ValueError(
-            f"{what}: row {at} ({show_stamp(stamps[at])}) is before row {at - 1} ({show_stamp(stamps[at - 1])}); "
-            "sort the samples by time"
+            f"{what}: {has} have the time zone {stamps.zone or times.zone}, and {lacks} have none, so which is first "
+            f"cannot be known; give both a zone, or neither (numpy's datetime64 never has one)"
         )
 
 
-def _from_objects(array: Array, what: str) -> Array:
-    """A list of datetime objects."""
+def widened(stamps: Array, others: Array, what: str) -> Array:
+    """Stamps in the finer one of both units. Raises ValueError for one that numpy would wrap around there."""
+    kind = np.promote_types(stamps.dtype, others.dtype)
+    new = stamps.astype(kind)
+    wrong = np.flatnonzero((new.astype(stamps.dtype) != stamps) & ~is_unknown(stamps))
+    if len(wrong) and kind.kind == "M":
+        raise ValueError(f"{what}: row {wrong[0]} is {stamps[wrong[0]]}, beyond what {kind} holds")
+    return new
+
+
+def add(stamps: Array, size: Any, what: str) -> Array:
+    """Each stamp and `size` after it, from `as_size`. Raises ValueError where that is too large for the stamps."""
     try:
-        return array.astype("datetime64[us]")
-    except (TypeError, ValueError):
-        raise TypeError(f"{what}: expected datetime64 or numbers, got {type(array.flat[0]).__name__} objects") from None
+        later: Array = stamps + size
+    except OverflowError:
+        later = stamps[:0]
+    if len(later) != len(stamps) or np.any(later < stamps):
+        raise ValueError(f"{what}: {size} after the last stamp is too large for {stamps.dtype}")
+    return later
 
 
 def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calendar: bool = True) -> Any:
@@ -83,7 +115,9 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
     """
     size = _parse(value, what) if isinstance(value, str) else value
     if isinstance(size, datetime.timedelta):
-        size = np.timedelta64(size)
+        if abs(size) > datetime.timedelta(days=10**8):  # more microseconds than numpy can count
+            raise ValueError(f"{what}: {size} is too long for stamps")
+        size = np.timedelta64(size // datetime.timedelta(microseconds=1), "us")
     dated = stamps.dtype.kind == "M"
     is_number = isinstance(size, int | float | np.integer | np.floating) and not isinstance(size, bool | np.timedelta64)
     if dated and is_number and size == 0:
@@ -97,15 +131,24 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
         raise ValueError(f"{what}: expected a length of time {'of at least' if zero else 'above'} 0, got {value!r}")
     if dated and not calendar and is_calendar(size):
         raise ValueError(f"{what}: {size} has no fixed length; give weeks, days or less")
+    _check_fits(size, stamps.dtype, what)
     return size
 
 
 def _parse(text: str, what: str) -> Any:
-    found = re.fullmatch(r"\s*(\d+)\s*([a-z]+?)s?\s*", text)
+    found = re.fullmatch(r"\s*([0-9]{1,15})\s*([a-z]+?)s?\s*", text)
     if not found or found[2] not in UNITS:
-        raise ValueError(f'{what}: expected text such as "12 months"; units are {", ".join(UNITS)}; got {text!r}')
+        raise ValueError(f'{what}: expected text such as "12 months"; units are {", ".join(UNITS)}; got {text!r:.80}')
     unit: Any = UNITS[found[2]]  # numpy's stub wants a literal
     return np.timedelta64(int(found[1]), unit)
+
+
+def _check_fits(size: Any, unit: np.dtype[Any], what: str) -> None:
+    """Raise ValueError for a length that numpy would wrap around in that unit, or take for a shorter one."""
+    if unit.kind == "M" and not is_calendar(size):
+        same = size.astype(np.promote_types(size.dtype, f"timedelta64[{np.datetime_data(unit)[0]}]"))
+        if same < 0 * same or same.astype(size.dtype) != size:
+            raise ValueError(f"{what}: {size} is too long for stamps of {unit}")
 
 
 def is_calendar(size: Any) -> bool:
@@ -113,28 +156,62 @@ def is_calendar(size: Any) -> bool:
     return isinstance(size, np.timedelta64) and np.datetime_data(size)[0] in CALENDAR
 
 
-def first_edge(stamps: Array, sizes: list[Any], start: Any) -> Any:
+def first_edge(stamps: Stamps, sizes: list[Any], start: Any) -> Any:
     """Where the first window begins: `start` or the first stamp; the first of its month for sizes in months.
 
+    Months are those of the stamps' zone: datetime64[M] by its calendar, for `instant`.
+
     Raises:
-        ValueError: Months among sizes of fixed length, or a start inside a month where sizes are months.
+        ValueError: Months among sizes of fixed length, a start inside a month where sizes are months, or one that is
+            naive where stamps have a zone, or the reverse.
         TypeError: A start of another kind than the stamps.
     """
+    values, zone = stamps.values, stamps.zone
     lengths = [size for size in sizes if size != 0 * size]
     months = [is_calendar(size) for size in lengths]
     if any(months) and not all(months):
         raise ValueError("train, validation, test, step: months and years do not mix with lengths of days or less")
     if start is None:
-        return stamps[0].astype("datetime64[M]") if any(months) else stamps[0]
-    edge: Any = np.datetime64(start) if stamps.dtype.kind == "M" else start
-    if stamps.dtype.kind != "M" and not isinstance(edge, int | float | np.integer | np.floating):
-        raise TypeError(f"start: expected a number, as the stamps are, got {start!r}")
+        return _month(values[0], zone) if any(months) else values[0]
+    if values.dtype.kind != "M":
+        if isinstance(start, bool) or not isinstance(start, int | float | np.integer | np.floating):
+            raise TypeError(f"start: expected a number, as the stamps are, got {start!r}")
+        return start
+    given = from_text([start], "start") if isinstance(start, str) else as_stamps([start], "start")
+    check_same_kind(given, stamps, "start")
+    edge: Any = given.values[0]
     if not any(months):
         return edge
-    first: Any = edge.astype("datetime64[M]")
-    if edge != first:
+    first = _month(edge, zone)
+    if edge != instant(first, zone):
         raise ValueError(f"start: expected the first of a month where windows are months, got {start}")
     return first
+
+
+def _month(moment: Any, zone: datetime.tzinfo | None) -> Any:
+    """The month that a moment is in, by the zone's calendar, datetime64[M]."""
+    if zone is None:
+        return moment.astype("datetime64[M]")
+    local = _wall(moment.astype("datetime64[us]").item(), zone)
+    return np.datetime64(f"{local.year:04}-{local.month:02}", "M")
+
+
+def _wall(moment: datetime.datetime, zone: datetime.tzinfo) -> datetime.datetime:
+    """What clocks in the zone show at a moment of UTC; both naive."""
+    return moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+
+
+def instant(edge: Any, zone: datetime.tzinfo | None) -> Any:
+    """An edge as a moment: the first of a month in the zone, datetime64[M], becomes one of UTC; others stay."""
+    if zone is None or not isinstance(edge, np.datetime64) or np.datetime_data(edge)[0] != "M":
+        return edge
+    first = edge.astype("datetime64[us]").item()
+    if not isinstance(first, datetime.datetime):
+        raise ValueError(f"times: a window would reach to {edge}; expected years up to 9999")
+    # Clocks may be set at that very hour: of the moments that they could show it at, the first.
+    day = datetime.timedelta(days=1)
+    moments = sorted(first - (_wall(first + shift, zone) - (first + shift)) for shift in (-day, day))
+    return np.datetime64(next((each for each in moments if _wall(each, zone) >= first), moments[-1]))
 
 
 def end_of(stamps: Array) -> Any:
@@ -151,9 +228,14 @@ def after(stamp: Any) -> Any:
     return stamp + 1 if isinstance(stamp, np.integer) else np.nextafter(stamp, np.inf)
 
 
-def show_stamp(stamp: Any) -> str:
-    """A datetime without a time of day that is 0, a number without needless digits."""
+def show_stamp(stamp: Any, zone: datetime.tzinfo | None = None) -> str:
+    """A datetime, in its zone, without a time of day that is 0; a number without needless digits."""
     if isinstance(stamp, np.datetime64):
+        moment = instant(stamp, zone)
+        if zone is not None:
+            local = moment.astype("datetime64[us]").item().replace(tzinfo=UTC).astimezone(zone)
+            text: str = local.isoformat()
+            return text.replace("T00:00:00", "", 1)
         day = stamp.astype("datetime64[D]")
         text = str(day) if day == stamp else str(stamp)
         return text.rstrip("0").rstrip(".") if "." in text else text

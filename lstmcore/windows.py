@@ -14,6 +14,7 @@ from lstmcore.layers import Array
 from lstmcore.splits import (
     Fold,
     LeakageError,
+    Stamps,
     check_no_leakage,
     label_ends,
     purged_kfold,
@@ -24,6 +25,7 @@ from lstmcore.splits import (
 __all__ = [
     "Fold",
     "LeakageError",
+    "Stamps",
     "check_no_leakage",
     "label_ends",
     "purged_kfold",

@@ -391,6 +391,7 @@ def test_predict_takes_the_number_columns_in_order_and_says_what_it_left_out(
     assert main(["predict", model_file, file, "--window", "5"]) == 0
     out, err = capsys.readouterr()
     assert "left out, not numbers: day, venue" in err
+    assert "x.csv: the features are, in this order: a, b, c, d" in err
     assert "1 empty cells are read as NaN" in err
     with_nan = series.copy()
     with_nan[7, 1] = np.nan
@@ -398,8 +399,11 @@ def test_predict_takes_the_number_columns_in_order_and_says_what_it_left_out(
     np.testing.assert_array_equal(answers(out)[:, 1].astype(np.float32), expected)
     assert np.isnan(expected).sum() == 5
     assert main(["predict", model_file, file, "--window", "5", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row[0] for row in rows if row[1] is None] == [7, 8, 9, 10, 11]
+    facts = json.loads(capsys.readouterr().out)
+    assert [row[0] for row in facts["rows"] if row[1] is None] == [7, 8, 9, 10, 11]
+    assert facts["features"] == ["a", "b", "c", "d"]
+    assert main(["predict", model_file, file, "--window", "5", "--columns", "c,a,d,b"]) == 0
+    assert "in this order: c, a, d, b" in capsys.readouterr().err
 
 
 def test_predict_whole_file_batch_and_every_step(
@@ -485,7 +489,7 @@ def test_predict_refuses_other_bad_data(
     assert "expected a file that ends in" in failing("whole.xls")
     assert "No such file" in failing("absent.csv")
     (tmp_path / "folder.csv").mkdir()
-    assert "Is a directory" in failing("folder.csv")
+    assert "expected a file, got a directory" in failing("folder.csv")
     write_csv(tmp_path / "x.csv", ["a", "b", "c", "d"], series.tolist())
     assert "no column 'e'; there are a, b, c, d" in failing("x.csv", "--columns", "a,b,c,e")
 

@@ -44,12 +44,14 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
         commands.check_new(options.out, options.force)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
-    series, notes, _ = data_files.read(options.data, options.columns.split(",") if options.columns else None)
+    series, notes, names = data_files.read(options.data, options.columns.split(",") if options.columns else None)
     for text in notes:
         terminal.note(text)
     if series.shape[-1] != model.input_size:
         came, taken = series.shape[-1], model.input_size
         raise ValueError(f"{options.data}: {came} columns of numbers; the model takes {taken} features")
+    if names is not None:  # a model file has no names of its own to compare with
+        terminal.note(f"{options.data}: the features are, in this order: {', '.join(names)}")
     header, table = answer(model, series, options.window)
     if options.out:
         _write(options.out, header, table)
@@ -57,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         count = index_columns(header)
         rows = [[*map(int, row[:count]), *row[count:]] for row in table.tolist()]
-        terminal.write_json({"model": options.model, "data": options.data, "columns": header, "rows": rows})
+        facts = {"model": options.model, "data": options.data, "features": names, "columns": header, "rows": rows}
+        terminal.write_json(facts)
     elif not options.out:
         _write_csv(sys.stdout, header, table)
     return 0

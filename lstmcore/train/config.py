@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
+from lstmcore.files import read_whole
 from lstmcore.formats.near import near
 from lstmcore.terminal import need
 from lstmcore.text import NAME, clean, quoted
@@ -15,6 +19,13 @@ from lstmcore.train.modules import MODELS, Classifier
 from lstmcore.train.settings import Settings, check
 
 T = TypeVar("T")
+
+MAX_BYTES = 1 << 16  # of a file; a thousand features have a fifth of that
+MAX_DEPTH = 16  # parts of a dotted key, brackets in brackets: the reader takes the square of the first, and recurses
+MAX_HIDDEN, MAX_STACK, MAX_WEIGHTS = 1 << 14, 64, 1 << 26  # the last: 256 MB
+#: What may hold any dots and brackets: text of all four forms, and comments.
+TEXT = re.compile(r"\"{3}.*?\"{3}|'{3}.*?'{3}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'|#[^\n]*", re.DOTALL)
+DOTS = re.compile(rf"\.(?:[^.=,\[\]{{}}\n]*\.){{{MAX_DEPTH - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,13 @@ class ModelSection:
     def __post_init__(self) -> None:
         if self.kind not in MODELS:
             raise ValueError(f"model.kind: expected one of {', '.join(MODELS)}, got {quoted(self.kind)}")
-        self.build(1)
+        for name, most in (("hidden", MAX_HIDDEN), ("layers", MAX_STACK)):
+            if (getattr(self, name) or 0) > most:
+                raise ValueError(f"model.{name}: expected at most {most}, got {getattr(self, name)}")
+        with torch.device("meta"):  # shapes without weights
+            weights = sum(weight.numel() for weight in self.build(1).parameters())
+        if weights > MAX_WEIGHTS:
+            raise ValueError(f"model.hidden, model.layers: expected at most {MAX_WEIGHTS:,} weights, got {weights:,}")
 
     def build(self, features: int) -> Classifier:
         """The module. Raises ValueError where a size is out of range."""
@@ -102,15 +119,18 @@ def read_config(path: Path) -> Config:
 
     Raises:
         OSError: A file that cannot be opened.
-        ValueError: A file that is no TOML, a section or key that is unknown or missing, a value out of range.
+        ValueError: A file that is no TOML, or larger or deeper than any config, a section or key that is unknown or
+            missing, a value out of range.
         TypeError: A value of another type. The text names file and key.
     """
     toml = need("tomllib" if sys.version_info >= (3, 11) else "tomli", "train")
-    with open(path, "rb") as file:
-        try:
-            document = toml.load(file)
-        except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from None
+    data = read_whole(path, MAX_BYTES, ValueError)
+    try:
+        text = data.decode().replace("\r\n", "\n")
+        _check_depth(text)
+        document = toml.loads(text)
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
+        raise ValueError(f"{path}: not a TOML file: {error}") from None
     try:
         for name in document:
             if name not in SECTIONS:
@@ -120,6 +140,23 @@ def read_config(path: Path) -> Config:
         return Config(**{name: _section(name, kind, document.get(name)) for name, kind in SECTIONS.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _check_depth(text: str) -> None:
+    """Raise ValueError for what would take the reader long, or more of the stack than there is."""
+    bare = TEXT.sub(lambda found: "\n" * found[0].count("\n"), text)
+    found = DOTS.search(bare)
+    if found:
+        raise ValueError(f"line {_line(bare, found.start())}: a key of more than {MAX_DEPTH} parts")
+    depth = 0
+    for at, mark in ((each.start(), each[0]) for each in re.finditer(r"[][{}]", bare)):
+        depth = depth + 1 if mark in "[{" else max(0, depth - 1)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"line {_line(bare, at)}: more than {MAX_DEPTH} brackets in brackets")
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
 
 
 def _section(name: str, kind: type[T], given: Any) -> T:

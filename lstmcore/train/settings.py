@@ -68,9 +68,18 @@ def check(name: str, annotation: str, value: Any) -> None:
         fits = fits and all(isinstance(each, str) for each in value)
     if not fits:
         shown = " or ".join(KINDS[word][1] for word in words if word != "None")
-        raise TypeError(f"{name}: expected {shown}, got {type(value).__name__} {value!r:.80}")
+        raise TypeError(f"{name}: expected {shown}, got {type(value).__name__} {_show(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name}: expected a finite number, got {value}")
+    if isinstance(value, int) and value.bit_length() > 63:  # what TOML allows
+        raise ValueError(f"{name}: expected a number of at most 64 bits, got one of {value.bit_length()}")
+
+
+def _show(value: Any) -> str:
+    """A value in an error. Python refuses to write an int of more than 4,300 digits."""
+    if isinstance(value, int) and value.bit_length() > 63:
+        return f"of {value.bit_length()} bits"
+    return f"{value!r:.80}"
 
 
 def _check_least(name: str, value: float, least: int) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstmcore import data as data_files
-from lstmcore import terminal
+from lstmcore.csv_file import is_number, read_rows
 from lstmcore.layers import Array
 from lstmcore.stamps import as_stamps, check_sorted
 from lstmcore.text import listed, quoted
 from lstmcore.train.config import DataSection
 from lstmcore.train.samples import as_targets
+from lstmcore.zones import Stamps, from_text
 
 
 class Table(NamedTuple):
@@ -23,7 +24,7 @@ class Table(NamedTuple):
 
     features: Array  # (rows, F)
     targets: Array  # (rows,), 0 or 1, NaN without a label
-    stamps: Array  # (rows,), datetime64 or numbers
+    stamps: Stamps  # (rows,), datetimes or numbers
 
 
 def read_table(section: DataSection, folder: Path) -> Table:
@@ -51,7 +52,7 @@ def read_table(section: DataSection, folder: Path) -> Table:
     else:
         targets = rises(last, section.horizon, section.threshold)
     if section.timestamp is None:
-        return Table(features, targets, np.arange(len(features)))
+        return Table(features, targets, Stamps(np.arange(len(features))))
     what = f"{path}: column {quoted(section.timestamp)}"
     stamps = as_stamps(_stamps(path, section.timestamp), what)
     check_sorted(stamps, what)
@@ -66,29 +67,31 @@ def rises(price: Array, horizon: int, threshold: float) -> Array:
     return found
 
 
-def _stamps(path: str, column: str) -> Array:
-    """(rows,): a column of numbers as int64 or float64, one of dates as datetime64."""
+def _stamps(path: str, column: str) -> Any:
+    """(rows,): a column of numbers as int64 or float64, one of dates as datetimes, with its time zone."""
     if Path(path).suffix.lower() == ".parquet":
-        found: Array = _parquet_column(path, column).to_numpy()
-        return found
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+        table = data_files.read_parquet_table(path)
+        _check_column(path, column, table.column_names)
+        return table.column(column)
+    rows = read_rows(path)
+    header = next(rows)
+    _check_column(path, column, header)
+    at = header.index(column)
+    cells = [row[at] for row in rows]
+    if all(cell.removeprefix("-").isdecimal() and cell.isascii() for cell in cells):
+        with contextlib.suppress(OverflowError, ValueError):  # numbers beyond int64
+            return np.array([int(cell) for cell in cells], np.int64)
+    if all(map(is_number, cells)):
+        return np.array([float(cell) for cell in cells])
+    what = f"{path}: column {quoted(column)}"
+    try:
+        return from_text(cells, what)
+    except ValueError as error:
+        if str(error).startswith(what):
+            raise
+        raise ValueError(f"{what}: neither numbers nor dates such as 2020-01-31: {error}") from None
+
+
+def _check_column(path: str, column: str, header: Sequence[str]) -> None:
     if column not in header:
         raise ValueError(f"{path}: no column {quoted(column)}; there are {listed(header)}")
-    cells = np.array([row[header.index(column)] for row in rows])
-    for kind in (np.int64, np.float64):
-        with contextlib.suppress(ValueError):
-            return cells.astype(kind)
-    try:  # ISO 8601; numpy takes no time zone, and UTC needs none
-        return np.char.rstrip(cells, "Z").astype("datetime64")
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: column {quoted(column)}: neither numbers nor dates such as 2020-01-31: {error}"
-        ) from None
-
-
-def _parquet_column(path: str, column: str) -> Any:
-    table = terminal.need("pyarrow.parquet", "data").read_table(path)
-    if column not in table.column_names:
-        raise ValueError(f"{path}: no column {quoted(column)}; there are {listed(table.column_names)}")
-    return table.column(column)
