@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.layers import Array, Recurrent
-from lstmcore.text import NAME, clean, listed
+from lstmcore.text import NAME, clean, listed, quoted
 
 #: (h, c) of a model's one LSTM layer, h alone of its one GRU or RNN; where it has several, such by their names.
 State = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, Any]
@@ -18,6 +18,8 @@ State = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Mapping[str, Any]
 
 def as_real(value: npt.ArrayLike, what: str) -> Array:
     """`value` as an array in its own dtype, not copied where it is one. Raises as `as_numbers` does.
+
+    The columns of a frame are taken in its order, whatever their names.
 
     Always another array than `value`: what has been checked stays so, whatever other threads do to its shape or dtype.
     """
@@ -27,9 +29,25 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
         array = np.asarray(value).view()
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{what}: not a regular array of numbers ({error})") from None
+    if array.dtype.kind == "O" and hasattr(value, "iloc"):
+        array = _from_pandas(value, what)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected real numbers, got {type(value).__name__} of dtype {array.dtype}")
     return array
+
+
+def _from_pandas(value: Any, what: str) -> Array:
+    """A frame or column that numpy takes for objects: float64, NaN where a value is missing.
+
+    Raises TypeError for a column that holds no numbers; it names the column.
+    """
+    columns = [value.iloc[:, k] for k in range(value.shape[1])] if value.ndim == 2 else [value]
+    for column in columns:
+        if column.dtype.kind not in "fiub":
+            name = "" if column.name is None else f" column {quoted(column.name)}:"
+            raise TypeError(f"{what}:{name} expected real numbers, got dtype {column.dtype}")
+    arrays = [column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns]
+    return np.stack(arrays, axis=1) if value.ndim == 2 else arrays[0]
 
 
 def as_numbers(value: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:

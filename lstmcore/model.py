@@ -97,7 +97,8 @@ class Model:
         """Answer one window, (T, F) -> (outputs,), or a batch of windows, (N, T, F) -> (N, outputs).
 
         Args:
-            window: Numbers, converted to float32 (with the numpy backend, to the model's dtype).
+            window: Numbers, converted to float32 (with the numpy backend, to the model's dtype). The columns of a frame
+                are taken in its order, whatever their names.
             state: Initial states instead of zeros (or instead of what a layer has learned): (h, c) as torch takes
                 them, each (num_layers, hidden), or (num_layers, N, hidden) for a batch; of a bidirectional layer
                 2*num_layers; h alone of a GRU or RNN. Where the model has several recurrent layers, a mapping from

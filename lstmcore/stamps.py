@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore.layers import Array
-from lstmcore.zones import Stamps, from_text, read_stamps
+from lstmcore.zones import Stamps, call, from_text, read_stamps
 
 UTC = datetime.timezone.utc
 #: Units of text such as "12 months", in the singular, as numpy calls them.
@@ -71,10 +71,9 @@ def check_same_kind(stamps: Stamps, times: Stamps, what: str) -> None:
     if (kind.kind == "M") != (wanted.kind == "M"):
         raise TypeError(f"{what}: expected {wanted}, as times are, got {kind}")
     if (stamps.zone is None) != (times.zone is None):
-        has, lacks = ("times", what) if stamps.zone is None else (what, "times")
         raise ValueError(
-            f"{what}: {has} have the time zone {stamps.zone or times.zone}, and {lacks} have none, so which is first "
-            f"cannot be known; give both a zone, or neither (numpy's datetime64 never has one)"
+            f"{what}: it has {call(stamps.zone)}, and times have {call(times.zone)}, so their order "
+            "cannot be known; give both a zone, or neither (numpy's datetime64 never has one)"
         )
 
 

@@ -96,13 +96,14 @@ def _one_zone(rows: Sequence[tuple[int, Any, datetime.tzinfo | None]], what: str
     for row, each, other in rows:
         if str(other) != str(zone):
             raise ValueError(
-                f"{what}: row {row} ({each}) has {_call(other)}, and row {first} ({shown}) has {_call(zone)}; "
+                f"{what}: row {row} ({each}) has {call(other)}, and row {first} ({shown}) has {call(zone)}; "
                 "convert them to one zone first, such as UTC"
             )
     return zone
 
 
-def _call(zone: datetime.tzinfo | None) -> str:
+def call(zone: datetime.tzinfo | None) -> str:
+    """How an error calls it."""
     return "no time zone" if zone is None else f"the time zone {zone}"
 
 

@@ -111,7 +111,7 @@ def test_zoned_labels_purge_as_naive_ones_of_utc(
     ):
         for split in (windows.walk_forward, windows.purged_kfold):
             arguments = sizes if split is windows.walk_forward else (4,)
-            with pytest.raises(ValueError, match=r"label_end: .* have the time zone .* give both a zone, or neither"):
+            with pytest.raises(ValueError, match=r"label_end: it has .* time zone.* give both a zone, or neither"):
                 split(times, *arguments, label_end=label_end, **how)  # type: ignore[operator]
 
 
@@ -173,9 +173,9 @@ def test_start_has_a_zone_where_times_have_one(name: str) -> None:
     with pytest.raises(ValueError, match="start: expected the first of a month"):
         windows.walk_forward(times, "1 month", 0, "1 month", horizon=0, start=begin + datetime.timedelta(hours=1))
     for start in ("2020-02", np.datetime64("2020-02"), datetime.datetime(2020, 2, 1)):
-        with pytest.raises(ValueError, match=r"start: times have the time zone .*, and start have none"):
+        with pytest.raises(ValueError, match=r"start: it has no time zone, and times have the time zone "):
             windows.walk_forward(times, "1 month", 0, "1 month", horizon=0, start=start)
-    with pytest.raises(ValueError, match=r"start have the time zone .*, and times have none"):
+    with pytest.raises(ValueError, match=r"start: it has the time zone .*, and times have no time zone"):
         windows.walk_forward(HOURS, "1 month", 0, "1 month", horizon=0, start=begin)
 
 
