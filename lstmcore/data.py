@@ -49,6 +49,12 @@ def read(path: str, columns: Sequence[str] | None = None) -> Data:
     return data
 
 
+def ask(*paths: str | None) -> None:
+    """Raise ImportError where one of these files cannot be read for want of a package; none is opened."""
+    if any(path is not None and Path(path).suffix.lower() == ".parquet" for path in paths):
+        terminal.ask("data", "pyarrow")
+
+
 def _read_npy(path: str, columns: Sequence[str] | None) -> Data:
     if columns is not None:
         raise ValueError(f"{path}: a .npy file has no column names to choose from")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore import terminal
 from lstmcore.layers import Array
 from lstmcore.model import Model
 from lstmcore.terminal import need
@@ -50,6 +51,13 @@ def installed() -> list[str]:
     """The libraries that can be reached here."""
     found = importlib.util.find_spec
     return [name for name, packages in PACKAGES.items() if all(map(found, packages))]
+
+
+def ask(names: Sequence[str]) -> None:
+    """Raise ImportError where a package of these libraries is missing, before any of them is built."""
+    for name in names:
+        extra = "torch" if name == "torch" else "peers"
+        terminal.ask(extra, *PACKAGES.get(name, ()))  # other names are refused by `build`
 
 
 def build(name: str, model: Model, steps: int, threads: Sequence[int | None], compiled: bool = False) -> Iterator[Peer]:

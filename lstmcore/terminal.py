@@ -75,6 +75,27 @@ def need(package: str, extra: str) -> Any:
         raise ImportError(f'{name} is not installed; pip install "lstmcore[{extra}]" brings it') from error
 
 
+def ask(extra: str, *packages: str) -> None:
+    """Look for optional packages before long work begins that ends with them; none is imported.
+
+    Raises ImportError that names the missing ones and the extra that brings them.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+        names = ", ".join(missing)
+        raise ImportError(f'{names} {are} not installed; pip install "lstmcore[{extra}]" brings {them}')
+
+
+def ask_or_exit(extra: str, *packages: str) -> None:
+    """`ask` for a script: what is missing is one line, and the status 2."""
+    try:
+        ask(extra, *packages)
+    except ImportError as error:
+        note(f"error: {error}")
+        sys.exit(2)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Write a table on stdout. A column whose name begins with ">" is set to the right."""
     columns, title = [clean(column, NAME) for column in columns], clean(title)

@@ -645,7 +645,7 @@ def test_every_command_runs_or_says_what_is_missing_without_optional_packages(
         (["convert", model_file, str(tmp_path / "m.onnx")], "onnx"),
         (["predict", model_file, str(tmp_path / "x.parquet")], "data"),
         (["verify", model_file, "--against", "file.py:Net"], "torch"),
-        (["bench", model_file, "--peers", "openvino"], "onnx"),
+        (["bench", model_file, "--peers", "openvino"], "peers"),
     ):
         done = run_python("-c", NO_OPTIONAL, *arguments)
         assert done.returncode == 1

@@ -17,18 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from connection import Connection
-from position import PaperPosition
-from rehearsal import Rehearsal
 
-import lstmcore
-from lstmcore.bench import no_collection
-from lstmcore.demo.market import FEATURES, TICK_SIZE
-from lstmcore.demo.run import MODEL
-from lstmcore.feed.features import Features
-from lstmcore.feed.messages import Parser, Quote
-from lstmcore.feed.recording import Writer
-from lstmcore.layers import Array
+from lstmcore import terminal
+
+terminal.ask_or_exit("live", "msgspec", "websockets")
+
+from connection import Connection  # noqa: E402  # behind the question
+from position import PaperPosition  # noqa: E402
+from rehearsal import Rehearsal  # noqa: E402
+
+import lstmcore  # noqa: E402
+from lstmcore.bench import no_collection  # noqa: E402
+from lstmcore.demo.market import FEATURES, TICK_SIZE  # noqa: E402
+from lstmcore.demo.run import MODEL  # noqa: E402
+from lstmcore.feed.features import Features  # noqa: E402
+from lstmcore.feed.messages import Parser, Quote  # noqa: E402
+from lstmcore.feed.recording import Writer  # noqa: E402
+from lstmcore.layers import Array  # noqa: E402
 
 #: The moments of a tick that are kept, ns on time.perf_counter.
 STAMPS = ("read", "begun", "parsed", "featured", "answered", "acted", "caught_up")

@@ -26,8 +26,7 @@ SERVER = Path(__file__).with_name("server.py")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run everything; 0 if the bot's answers are those of the offline run, bit for bit."""
-    for package in ("msgspec", "websockets"):
-        terminal.need(package, "live")
+    terminal.ask_or_exit("live", "msgspec", "websockets")
     import bot
     import offline
     import plots

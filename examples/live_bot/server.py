@@ -19,10 +19,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 from faults import Faults, inject
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import ServerConnection, serve
 
+from lstmcore import terminal
 from lstmcore.feed.recording import Line, Recording
+
+terminal.ask_or_exit("live", "websockets")
+
+from websockets.exceptions import ConnectionClosed  # noqa: E402  # behind the question
+from websockets.sync.server import ServerConnection, serve  # noqa: E402
 
 SPIN = 200e-6  # seconds before a message's time in which sleeping would be too coarse
 

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from recall import TEST, UNITS, accuracy, train, windows
 
 import lstmcore
 from lstmcore import plot, terminal
 from lstmcore.attribution import input_gradient
 from lstmcore.plot.lengths import NETWORKS, Network
+
+terminal.ask_or_exit("examples", "torch", "matplotlib")
+
+import torch  # noqa: E402  # behind the question
+from recall import TEST, UNITS, accuracy, train, windows  # noqa: E402
 
 LENGTHS = (8, 16, 32, 64)
 SHOWN = Network("LSTM", 3.0)  # whose memory is drawn, on windows of the length that is nearest to this one

@@ -17,13 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from dask.distributed import Client, LocalCluster, as_completed
 
 import lstmcore
 from lstmcore import terminal
 from lstmcore.files import write_whole
 from lstmcore.streaming import digest
 from lstmcore.text import clean
+
+terminal.ask_or_exit("scale", "dask", "distributed")
+
+from dask.distributed import Client, LocalCluster, as_completed  # noqa: E402  # behind the question
 
 
 def answer_file(model: str, expected: bytes, source: str, target: str, window: int) -> int:

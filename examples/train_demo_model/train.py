@@ -15,14 +15,18 @@ import copy
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
 import lstmcore
+from lstmcore import terminal
 from lstmcore.demo import market
 from lstmcore.demo.run import MODEL, WINDOW, judge
 from lstmcore.metrics import auc
 from lstmcore.windows import windows, windows_and_targets
+
+terminal.ask_or_exit("torch", "torch")
+
+import torch  # noqa: E402  # behind the question
+from torch import nn  # noqa: E402
 
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 1001, 1002, 1003
 TRAIN_TICKS, OTHER_TICKS = 150_000, 40_000

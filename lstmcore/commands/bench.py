@@ -50,9 +50,10 @@ def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     if options.json not in (None, "-"):
         commands.check_new(options.json, options.force)
+    names = [] if options.peers == "none" else options.peers.split(",") if options.peers else peers.installed()
+    peers.ask(names)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     steps = steps_of(model, options.window)
-    names = [] if options.peers == "none" else options.peers.split(",") if options.peers else peers.installed()
     contenders = own(model, everything=options.backend == "auto" and options.kernel is None)
     contenders += others(names, model, steps, options.threads, options.compile)
     pool, compared = bench.compare(contenders, model, steps, options.seed)

@@ -7,7 +7,6 @@ The summary and, where matplotlib is installed, a picture say what came of it.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     least = demo.WINDOW + market.HORIZON
     if options.ticks < least:
         raise ValueError(f"ticks: expected at least {least} (a window and the label's horizon), got {options.ticks}")
+    draws = not options.no_plot and _can_draw()
     model = lstmcore.load(demo.MODEL, backend=options.backend, kernel=options.kernel)
     quotes = market.simulate(options.ticks, options.seed)
     features = market.features(quotes)
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         "scores": [verdict._asdict() for verdict in verdicts],
         "picture": None,
     }
-    if not options.no_plot:
+    if draws:
         title = f"lstmcore demo: {runs_on}, {facts['processor']}"
         facts["picture"] = _draw(options, quotes.mid, signal, ns, title)
     if options.json:
@@ -130,10 +130,17 @@ def _bar(signal: float, width: int = 20) -> str:
     return "".join(cells)
 
 
-def _draw(options: argparse.Namespace, mid: Array, signal: Array, ns: Array, title: str) -> str | None:
-    if importlib.util.find_spec("matplotlib") is None:
-        terminal.note('no picture: matplotlib is not installed; pip install "lstmcore[plot]" brings it')
-        return None
+def _can_draw() -> bool:
+    """Whether there can be a picture; if not, say so before the ticks are followed."""
+    try:
+        terminal.ask("plot", "matplotlib")
+    except ImportError as error:
+        terminal.note(f"no picture: {error}")
+        return False
+    return True
+
+
+def _draw(options: argparse.Namespace, mid: Array, signal: Array, ns: Array, title: str) -> str:
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     plot.draw(folder / PICTURE, mid, signal, ns, title)

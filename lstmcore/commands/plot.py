@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     if Path(options.out).suffix.lower() not in SUFFIXES:
         raise ValueError(f"{options.out}: expected a name that ends in {', '.join(SUFFIXES)}")
     commands.check_new(options.out, options.force)
-    terminal.need("matplotlib", "plot")
+    terminal.ask("plot", "matplotlib")
+    data_files.ask(options.data)
     from lstmcore import plot
 
     model = commands.load(options, backend=options.backend, kernel=options.kernel)

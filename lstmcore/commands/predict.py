@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         if Path(options.out).suffix.lower() not in (".csv", ".npy"):
             raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
         commands.check_new(options.out, options.force)
+    data_files.ask(options.data)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     series, notes, names = data_files.read(options.data, options.columns.split(",") if options.columns else None)
     for text in notes:

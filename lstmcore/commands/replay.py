@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import lstmcore
-from lstmcore import bench, commands, terminal
+from lstmcore import bench, commands, peers, terminal
 from lstmcore.comparison import largest_difference, steps_of
 from lstmcore.demo.market import FEATURES, TICK_SIZE
 from lstmcore.feed import delays, engines
@@ -61,9 +61,10 @@ def run(options: argparse.Namespace) -> int:
 
     if options.json not in (None, "-"):
         commands.check_new(options.json, options.force)
+    names = engines.NAMES if options.engine == "both" else (options.engine,)
+    peers.ask([name for name in names if name in peers.NAMES])
     model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
     window = steps_of(model, options.window)
-    names = engines.NAMES if options.engine == "both" else (options.engine,)
     features = Features(options.tick_size, options.features.split(","))
     if len(features.names) != model.input_size:
         raise ValueError(f"features: the model takes {model.input_size}, got {len(features.names)}")

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from lstmcore import commands, terminal
+from lstmcore import data as data_files
 from lstmcore.text import clean
 
 
@@ -34,6 +35,9 @@ def run(options: argparse.Namespace) -> int:
 
     source, out = Path(options.config), Path(options.out)
     config = read_config(source)
+    data_files.ask(config.data.path)
+    if train.is_first():
+        report.note_pictures()
     # Of several processes, those that the first one starts find its folder.
     if train.is_first() and not (options.force or options.resume) and out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out}: is not empty; --resume goes on with its run, --force writes over it")

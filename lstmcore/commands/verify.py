@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     if not options.tolerance >= 0:
         raise ValueError(f"tolerance: expected a number of at least 0, got {options.tolerance}")
+    data.ask(options.inputs)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         other, what, fixed = _other(model, options)

@@ -158,10 +158,17 @@ def text(facts: dict[str, Any], drawn: Sequence[str]) -> list[str]:
     ]
 
 
+def note_pictures() -> None:
+    """Say before the training that there will be no pictures, where there will be none."""
+    try:
+        terminal.ask("plot", "matplotlib")
+    except ImportError as error:
+        terminal.note(f"no pictures: {error}")
+
+
 def _draw(judged: Sequence[Judged], out: Path) -> list[str]:
     """Draw the pictures, and say which there are: none without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
-        terminal.note('no pictures: matplotlib is not installed; pip install "lstmcore[plot]" brings it')
         return []
     from lstmcore import metrics
     from lstmcore.train import plots
