@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +37,25 @@ def show(shape: Shape) -> str:
     return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
 
 
+class Weights(Mapping[str, Array]):
+    """Arrays by name, given out as views: whoever changes the shape or dtype of one changes no weight."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, key: str) -> Array:
+        return self._arrays[key].view()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"Weights({ {key: array.shape for key, array in self._arrays.items()} })"
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """The base of all layers. Subclasses add settings as fields; `weights` holds arrays by torch's names.
@@ -63,7 +81,7 @@ class Layer:
             if key not in self.weights:
                 raise ValueError(f"{self.label}: weight {key!r} is missing; expected shape {shape}")
             frozen[key] = _freeze(self.weights[key], f"{self.label}: weight {key!r}", shape)
-        object.__setattr__(self, "weights", MappingProxyType(frozen))
+        object.__setattr__(self, "weights", Weights(frozen))
 
     @property
     def label(self) -> str:
@@ -168,15 +186,18 @@ def _same(a: Array, b: Array) -> bool:
 
 
 def _freeze(weight: Any, what: str, shape: tuple[int, ...]) -> Array:
-    """A read-only, C-contiguous float copy of `weight`, its shape checked."""
+    """A C-contiguous float copy of `weight` that nothing can make writable again, its shape checked."""
+    if np.ma.is_masked(weight):
+        raise ValueError(f"{what}: a masked array with masked values")
     array = np.asarray(weight)
     if array.dtype not in (np.float32, np.float64):
         raise ValueError(f"{what}: expected float32 or float64, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{what}: expected shape {shape}, got {array.shape}")
-    array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    array.flags.writeable = False
-    return array
+    native = array.dtype.newbyteorder("=")
+    # Over bytes, which nobody can free or resize; and a view, so that `base` of the views that others get is not it but
+    # the array that was made first.
+    return np.ndarray(shape, native, array.astype(native, copy=False).tobytes()).view()
 
 
 def is_finite(value: float) -> bool:

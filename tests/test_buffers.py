@@ -68,7 +68,7 @@ HOSTILE: dict[str, Callable[[Any], Any]] = {
     "no steps": lambda a: setattr(a, "strides", (0,) * a.ndim),
     "resized": lambda a: a.resize(100_000, refcheck=False),
     "nothing left": lambda a: a.resize(0, refcheck=False),
-    "moved": lambda a: setattr(a, "data", np.zeros(1, np.uint8).data),
+    "moved": lambda a: setattr(a, "data", np.zeros(1 << 16, np.uint8).data),
     "read-only": lambda a: a.setflags(write=False),
     "other bytes": lambda a: a.byteswap(inplace=True),
     "released": lambda a: a.release(),
@@ -256,7 +256,8 @@ def test_states_and_weights_held_in_any_way(how: str, part: int, seed: int) -> N
     stream = one.sliding(WINDOW)
     stream.push_many(ticks)
     state = stream.state()
-    name = sorted(state)[part % len(state)]
+    names = sorted(name for name, value in state.items() if value.ndim)
+    name = names[part % len(names)]
     other = one.sliding(WINDOW)
     with contextlib.suppress(ValueError, TypeError):
         other.restore(state | {name: HELD[how](state[name])})
@@ -274,6 +275,22 @@ def test_states_and_weights_held_in_any_way(how: str, part: int, seed: int) -> N
     h = normal(rng, 1, 8)
     with contextlib.suppress(ValueError, TypeError):
         assert one(ticks, (h, HELD[how](h))).shape == (1,)
+
+
+@given(attacks=ATTACKS, seed=SEEDS)
+@FUZZ
+def test_nothing_done_to_weights_changes_a_model(attacks: list[tuple[str, int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one, x = model("one output"), normal(rng, 6, FEATURES)
+    expected = one(x)
+    for what, depth in attacks:
+        weights = one.parameters if rng.integers(2) else one.layers[0].weights
+        attack(weights[str(rng.choice([*weights]))], what, depth)
+    for backend in ("c", "numpy"):
+        np.testing.assert_allclose(one.with_backend(backend)(x), expected, rtol=1e-4, atol=1e-6)
+    for weight in one.parameters.values():
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            weight.flags.writeable = True
 
 
 #: Places for the answers, (6, 2) float32, and whether they are taken.
