@@ -233,7 +233,7 @@ def test_inconsistent_files_are_refused_by_name(path: Path, change: Any, text: s
 def test_files_of_others_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign)
-    assert "lstmcore did not write this file" in refused(foreign)
+    assert "a state_dict says nothing of the architecture: give it as layers=" in refused(foreign)
     safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "{"})
     assert "is not JSON" in refused(foreign)
     safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign, {"lstmcore": "[" * 30000})
@@ -243,7 +243,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     assert str(checkpoint) in refused(checkpoint)
     nothing = tmp_path / "model.bin"
     assert "expected a name that ends in .safetensors, .keras" in refused(nothing)
-    with pytest.raises(ValueError, match="layers: only a state_dict"):
+    with pytest.raises(ValueError, match="layers: this file has its architecture; leave them out"):
         lstmcore.load(foreign, layers=[])
     with pytest.raises(FileNotFoundError):
         lstmcore.load(tmp_path / "absent.safetensors")

@@ -37,7 +37,8 @@ def load(
 
     Args:
         path: By its suffix: `.safetensors`, that `Model.save` wrote; `.keras`, `.h5` or `.hdf5`, a model that Keras
-            saved (needs h5py); `.onnx` (needs onnx); `.pt` or `.pth`, a state_dict that torch saved.
+            saved (needs h5py); `.onnx` (needs onnx); `.pt` or `.pth`, a state_dict that torch saved. A `.safetensors`
+            that another program wrote is a state_dict too.
         layers: The architecture, for a state_dict alone, which does not have it: see `from_state_dict`.
         backend: See `Model`.
         kernel: See `Model`.
@@ -59,7 +60,7 @@ def load(
         known = ", ".join(each for each in READERS if each != ".pt2")
         raise ModelFormatError(f"{file}: expected a name that ends in {known}, got {suffix!r}")
     reader = importlib.import_module(f"lstmcore.formats.{READERS[suffix]}")
-    if layers is not None and READERS[suffix] != "torch_state_dict":
+    if layers is not None and READERS[suffix] not in ("torch_state_dict", "safetensors"):
         raise ValueError(f"{file}: layers: only a state_dict (.pt, .pth) needs them; this file has its architecture")
     found = reader.read(file) if layers is None else reader.read(file, layers)
     return Model(found, backend=backend, kernel=kernel)

@@ -18,9 +18,13 @@ import safetensors.numpy
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
+from lstmcore.formats import torch_spec
 from lstmcore.formats.json_text import parse
 from lstmcore.formats.limits import allowed
 from lstmcore.formats.tensors import Tensor, open_tensors
+from lstmcore.formats.torch_file import strip_prefixes
+from lstmcore.formats.torch_state_dict import build
+from lstmcore.formats.torch_suggest import no_layers
 from lstmcore.formats.weights import Spec, Stored, read_layers
 from lstmcore.layers import KINDS, Array, Layer
 
@@ -46,8 +50,11 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     write_whole(path, safetensors.numpy.save(dict(model.parameters), metadata))
 
 
-def read(path: str | os.PathLike[str]) -> list[Layer]:
-    """The layers in the file at `path`. Raises FileNotFoundError and ModelFormatError."""
+def read(path: str | os.PathLike[str], layers: Any = None) -> list[Layer]:
+    """The layers in the file at `path`; one that lstmcore did not write is a state_dict, which needs `layers`.
+
+    Raises FileNotFoundError and ModelFormatError; ValueError and TypeError for `layers` that are none or not needed.
+    """
     file = os.fspath(path)
     with open_tensors(file) as (metadata, tensors):
         if STATE in metadata:
@@ -55,8 +62,15 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
                 f"{file}: the state of a stream, not a model; load the model's own file, and `restore` this one "
                 f"in a stream of it"
             )
-        if KEY not in metadata:
-            raise ModelFormatError(f"{file}: no {KEY!r} in the metadata; lstmcore did not write this file")
+        if KEY not in metadata:  # another project's: a state_dict
+            entries = None if layers is None else torch_spec.parse(layers)
+            arrays = {key: x.read() for key, x in tensors.items()}
+            if entries is None:
+                in_order = sorted(arrays, key=lambda key: "_ih_" not in key and "_hh_" not in key)  # the file has none
+                raise no_layers(file, strip_prefixes({key: arrays[key] for key in in_order}, file))
+            return build(arrays, entries, file)
+        if layers is not None:
+            raise ValueError(f"{file}: layers: this file has its architecture; leave them out")
         specs = _parse_metadata(file, metadata[KEY])
         stored = {
             key: Stored(key, x.shape, functools.partial(_read, x, f"{file}: {key}")) for key, x in tensors.items()

@@ -1,11 +1,11 @@
-"""State dicts that torch.save wrote, on whatever device."""
+"""State dicts in files, on whatever device they were saved, for a module that is there."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from torch import nn
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import open_plain
-from lstmcore.formats.torch_file import read_checkpoint, strip_prefixes, unwrapped
+from lstmcore.formats.tensors import open_tensors
+from lstmcore.formats.torch_file import LEGACY, read_checkpoint, strip_prefixes, unwrapped
 from lstmcore.formats.torch_zip import SAVE_THERE
 
 
@@ -41,34 +42,28 @@ def load_checkpoint(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def _state_dict(file: str) -> dict[Any, Any]:
-    content = unwrapped(_loaded(file))
+    if Path(file).suffix.lower() == ".safetensors":
+        with open_tensors(file) as (_, tensors):
+            return {key: torch.from_numpy(x.read()) for key, x in tensors.items()}
+    with open_plain(file) as stream:
+        if LEGACY not in stream.read(32):
+            return {key: torch.from_numpy(x) for key, x in read_checkpoint(file, strip=False).items()}
+    content = unwrapped(_loaded(file), file)
     if not isinstance(content, dict):
         raise ModelFormatError(f"{file}: expected a state_dict, got {type(content).__name__}")
     return content
 
 
 def _loaded(file: str) -> Any:
-    """What torch finds in the file, as long as it holds no more than tensors and plain values.
+    """What torch finds in a file of before 1.6, as long as it holds no more than tensors and plain values.
 
     torch's own errors are not passed on: they advise to load the file without a check, which runs what it holds.
     """
     with open_plain(file) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as that a file looks like TorchScript: the error says it too
+        warnings.simplefilter("ignore")
         try:
             return torch.load(stream, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle and the zip reader raise whatever the bytes lead them to
-            why = _reason(error)
-    if why is None:
-        read_checkpoint(file)  # the restricted reader says what else it is
-        why = "torch cannot load it"
+        except Exception as error:  # pickle raises whatever the bytes lead it to
+            name = re.search(r"GLOBAL (\S+)", str(error))
+    why = f"it holds a pickled {name[1]:.200}; {SAVE_THERE}" if name else "torch cannot load it"
     raise ModelFormatError(f"{file}: expected a state_dict that torch.save wrote: {why}")
-
-
-def _reason(error: Exception) -> str | None:
-    """What torch found in the file that is no state_dict; None where it did not get that far."""
-    name = re.search(r"GLOBAL (\S+)", str(error))
-    if name:
-        return f"it holds a pickled {name[1]:.200}; {SAVE_THERE}"
-    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
-        return f"it holds more than tensors, numbers and names; {SAVE_THERE}"
-    return None

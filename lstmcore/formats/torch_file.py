@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -20,8 +21,11 @@ from lstmcore.layers import Array
 #: Under which keys training programs store the state_dict among other things.
 NESTED = ("state_dict", "model_state_dict", "model")
 
-#: What torch.compile and DataParallel put before every key.
-PREFIXES = ("_orig_mod.", "module.")
+#: What torch.compile, DataParallel and a LightningModule that calls its network "model" put before every key.
+PREFIXES = ("_orig_mod.", "module.", "model.")
+
+#: Names that weights have in a state_dict, and other tensors that a checkpoint holds have not.
+WEIGHT = re.compile(r"(.*\.)?(weight|bias)(_[a-z0-9_]+)?$")
 
 MAX_VERSION = 10  # of the archive: torch 1.6 wrote 2, torch 2.13 writes 3, and both read up to 10
 MAX_TENSORS = 1 << 14
@@ -49,24 +53,40 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
 def read_checkpoint(path: str | os.PathLike[str], *, strip: bool = True) -> dict[str, Array]:
     """As `read_state_dict`, from a file that a training program wrote.
 
-    The state_dict may lie under a key in `NESTED`, beside whatever else; with `strip`, a prefix in `PREFIXES` that all
-    of its keys have is left out.
+    The state_dict may lie under a key, beside whatever else; with `strip`, a prefix in `PREFIXES` that all of its keys
+    have is left out.
 
     Raises:
         FileNotFoundError: No such file.
         ModelFormatError: A file that is damaged, hostile, of another format, or holds something else.
     """
     file = os.fspath(path)
-    state = _read(file, unwrapped)
+    state = _read(file, lambda content: unwrapped(content, file))
     return strip_prefixes(state, file) if strip else state
 
 
-def unwrapped(content: Any) -> Any:
-    """The state_dict in what a training program saved; `content` itself if none is under a key in `NESTED`."""
+def unwrapped(content: Any, what: str) -> Any:
+    """The state_dict in what a training program saved: under a key in `NESTED`, or under whatever other key if it is
+    the only one; `content` itself if there is none.
+
+    Raises:
+        ModelFormatError: Several, under other keys.
+    """
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    return content
+    if not isinstance(content, dict) or _is_state_dict(content):
+        return content
+    found = [key for key, value in content.items() if isinstance(value, dict) and _is_state_dict(value)]
+    if len(found) > 1:
+        keys = ", ".join(shown(str(key)) for key in found)
+        raise ModelFormatError(f"{what}: state_dicts under several keys: {keys}; save the one of the model alone")
+    return content[found[0]] if found else content
+
+
+def _is_state_dict(content: Mapping[Any, Any]) -> bool:
+    """Whether it has a weight of a layer among its own values."""
+    return any(isinstance(key, str) and WEIGHT.match(key) and hasattr(x, "shape") for key, x in content.items())
 
 
 def strip_prefixes(state: dict[str, T], file: str, own: Collection[str] = ()) -> dict[str, T]:

@@ -24,6 +24,9 @@ STORAGES = {
 
 #: What optimizers, schedulers and settings hold beside a state_dict; it is let through, and nothing is made of it.
 INERT = {
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    "numpy.dtype",
+    "numpy.ndarray",
     "collections.Counter",
     "torch.Size",
     "torch.device",
@@ -31,6 +34,20 @@ INERT = {
     *(f"__builtin__.{name}" for name in ("set", "complex", "bytearray")),
     *(f"torch.{dtype}" for dtype in STORAGES.values()),
 }
+
+
+#: Of what names of torch speak that only quantised weights have.
+QUANTIZED = (
+    "_rebuild_qtensor",
+    "QInt",
+    "QUInt",
+    "qint",
+    "quint",
+    "per_tensor_affine",
+    "per_channel_affine",
+    "ScriptObject",
+)
+SAVE_FLOAT = "quantised weights are not read; save the state_dict of the float module, before it is quantised"
 
 
 @dataclass(frozen=True, slots=True)

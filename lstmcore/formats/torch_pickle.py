@@ -13,7 +13,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lstmcore.errors import ModelFormatError
-from lstmcore.formats.torch_names import CALLS, INERT, STORAGES, Name, Storage, kind_of, storage
+from lstmcore.formats.torch_names import (
+    CALLS,
+    INERT,
+    QUANTIZED,
+    SAVE_FLOAT,
+    STORAGES,
+    Name,
+    Storage,
+    kind_of,
+    storage,
+)
 from lstmcore.formats.torch_zip import SAVE_THERE
 
 MAX_PICKLE = 16 << 20  # bytes
@@ -101,7 +111,9 @@ class _Machine:
 
     def begin(self, version: int) -> None:
         if version != 2:
-            raise _Refused(f"expected pickle protocol 2, torch.save's own, got {version}")
+            raise _Refused(
+                f"expected pickle protocol 2, torch.save's own, got {version}; save it without pickle_protocol"
+            )
 
     def end(self, _: None) -> None:
         if self.outer or len(self.stack) != 1 or self.stream.tell() != self.size:
@@ -146,12 +158,19 @@ class _Machine:
         self.push(target)
 
     def set_attributes(self, _: None) -> None:
-        self.pop(dict)  # a state_dict has _metadata: the versions of torch's modules. They do not change the weights.
-        self.push(self.pop(dict))
+        attributes, target = self.stack.pop(), self.stack.pop()
+        # A state_dict has _metadata, the versions of torch's modules, which do not change the weights. Of a name
+        # nothing is made, so that it has no attributes.
+        for value in (attributes, target) if type(target) is not Name else ():
+            if type(value) is not dict:
+                raise self.refused(f"expected dict, got {kind_of(value)}")
+        self.push(target)
 
     def name(self, name: str) -> None:
         if name not in CALLS and name not in INERT and name not in STORAGES:
             shown = name if name.isprintable() and len(name) <= 200 else f"{name!r:.200}"
+            if any(word in name for word in QUANTIZED):
+                raise _Refused(f"it holds {shown}: {SAVE_FLOAT}")
             if name.startswith("torch.") and not name.startswith("torch.nn."):
                 raise _Refused(f"it holds {shown}; only dense tensors of real numbers, integers or booleans are read")
             raise _Refused(f"it holds a pickled {shown}; {SAVE_THERE}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.formats.torch_file import PREFIXES, read_checkpoint, shown, strip_prefixes, unwrapped
+from lstmcore.formats.torch_names import SAVE_FLOAT
 from lstmcore.formats.torch_spec import INFERRED, Entry, complete, parse
 from lstmcore.formats.torch_suggest import no_layers
 from lstmcore.formats.weights import Stored, read_layers
@@ -36,7 +37,7 @@ def read(path: str | os.PathLike[str], layers: Any = None) -> list[Layer]:
     state = read_checkpoint(file, strip=entries is None)
     if entries is None:
         raise no_layers(file, state)
-    return _build(state, entries, file)
+    return build(state, entries, file)
 
 
 def from_state_dict(state: Mapping[str, Any], layers: Any) -> list[Layer]:
@@ -44,8 +45,7 @@ def from_state_dict(state: Mapping[str, Any], layers: Any) -> list[Layer]:
 
     Args:
         state: Arrays or torch's tensors, on whatever device, by torch's names. A training program's checkpoint that
-            has the state_dict under "state_dict", "model_state_dict" or "model" is taken too; the prefixes "module."
-            and "_orig_mod." are left out.
+            has the state_dict under a key is taken too; the prefixes "module.", "_orig_mod." and "model." are left out.
         layers: What the forward calls, in order: for a layer with weights ("name", "Kind"), by the name under which
             the state_dict has it; for one without, "Kind". Settings go behind it in a dict: torch's arguments or
             lstmcore's. Sizes, bias, num_layers, bidirectional and proj_size are taken from the arrays and may be left
@@ -66,10 +66,11 @@ def from_state_dict(state: Mapping[str, Any], layers: Any) -> list[Layer]:
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"state_dict: expected a mapping of names to arrays, got {type(state).__name__}")
-    return _build(unwrapped(dict(state)), parse(layers), "state_dict")
+    return build(unwrapped(dict(state), "state_dict"), parse(layers), "state_dict")
 
 
-def _build(state: Mapping[Any, Any], entries: list[Entry], what: str) -> list[Layer]:
+def build(state: Mapping[Any, Any], entries: list[Entry], what: str) -> list[Layer]:
+    """The layers `entries`, with the arrays of `state`; `what` is the beginning of errors about it."""
     for key in state:
         if not isinstance(key, str):
             raise ModelFormatError(f"{what}: expected names as keys, got the {type(key).__name__} {key!r:.200}")
@@ -125,6 +126,8 @@ def _weight(key: str, entry: Entry) -> str:
 
 def _as_array(value: Any, what: str) -> Array:
     """The numbers of an array or a tensor, half precision widened."""
+    if getattr(value, "is_quantized", False) or "_packed_params" in what or type(value).__name__ == "ScriptObject":
+        raise ModelFormatError(f"{what}: {SAVE_FLOAT}")
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype).removeprefix("torch.") in HALVES:

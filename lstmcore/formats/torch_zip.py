@@ -26,7 +26,7 @@ END = struct.Struct("<4s4H2IH")
 END_64 = 56 + 20  # the same in 64 bits, and a pointer to it; torch writes them always
 
 MAGIC = b"PK\x03\x04"  # of a header, so of the file
-SAVE_THERE = "save module.state_dict(), not the module, where the file was made"
+SAVE_THERE = "save module.state_dict() alone, where the file was made"
 SAVE_AGAIN = "load it in torch and torch.save(module.state_dict(), path)"
 SCRIPT = "TorchScript", "in torch, torch.save(torch.jit.load(path).state_dict(), other_path)"
 EXPORT = "torch.export", "in torch, torch.save(torch.export.load(path).state_dict, other_path)"
