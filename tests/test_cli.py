@@ -287,6 +287,38 @@ def test_verify_against_torch_modules(
         assert text in fails(capsys, "verify", "m.safetensors", "--against", spec)
 
 
+CUTS_WINDOWS = """
+from torch import nn
+class Score(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+    def forward(self, x):
+        return self.lstm(x[:, -60:])[0][:, -1]
+"""
+
+
+def test_verify_tries_lengths_beyond_the_numbers_in_a_modules_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    source, weights, model = tmp_path / "cuts.py", tmp_path / "cuts.pt", str(tmp_path / "cuts.safetensors")
+    source.write_text(CUTS_WINDOWS)
+    namespace: dict[str, Any] = {}
+    exec(CUTS_WINDOWS, namespace)
+    module = namespace["Score"]()
+    torch.save(module.state_dict(), weights)
+    lstmcore.from_state_dict(module.state_dict(), [("lstm", "LSTM")]).save(model)
+    against = ["--against", f"{source}:Score", "--checkpoint", str(weights)]
+    assert main(["verify", model, *against, "--window", "60"]) == 0
+    capsys.readouterr()
+    assert main(["verify", model, *against, "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)["inputs"]
+    apart = {row["inputs"].split(",")[1]: row["difference"] for row in rows}
+    differ = {length for length, value in apart.items() if value is None or value > 2e-6}  # None: infinitely
+    assert differ == {" 61 ticks", " 121 ticks"}
+
+
 def test_verify_against_a_module_that_reads_time_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     source = tmp_path / "time_first.py"

@@ -57,6 +57,13 @@ def _through_a_view(m, x):
     return out[:, -1]
 
 
+def _filled(m, x):
+    out = torch.zeros(len(x), 2)
+    out[:, 0] = m.a(_last(m, x))[:, 0]
+    out[:, 1] = m.b(_last(m, x))[:, 0]
+    return out
+
+
 def _autocast(m, x):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return _last(m, x)
@@ -326,12 +333,17 @@ REFUSED = {
     ),
     "features first": (lambda m, x: _last(m, x).T, {}, r"returns \(features, batch\); expected \(batch\)"),
     "the input": (lambda m, x: torch.zeros(len(x)), {}, "does not come out of any layer"),
-    "a view changed in place": (_through_a_view, {}, "trace does not show"),
-    "a step by its number": (
-        lambda m, x: m.lstm(x)[0][:, 6],
+    "a view changed in place": (
+        _through_a_view,
         {},
-        r"trace does not show, such as taking a step by",
+        r"zero: changes a part .*by torch.cat.*\(torch_modules.py:\d+: return",
     ),
+    "a tensor filled by two branches": (
+        _filled,
+        {"a": lambda: nn.Linear(6, 1), "b": lambda: nn.Linear(6, 1)},
+        r"copy: changes a part of a tensor in place; .*torch.stack \(torch_modules.py:\d+: return",
+    ),
+    "a step by its number": (lambda m, x: m.lstm(x)[0][:, 6], {}, r"trace does not show: .*take the last step as"),
     "a state that is kept": (_stateful, {"state": lambda: None}, "trace does not show|cannot trace"),
     "a choice by the values": (_conditional, {}, "torch.export cannot trace the forward: .*data-dependent"),
     "a choice by the length": (_by_length, {}, "trace does not show"),

@@ -19,7 +19,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from lstmcore.text import clean
 
 SCALES = (0.1, 1.0, 10.0)
 COUNT = 32  # random windows of each scale
+FEW = 4  # of each other length
+LONGEST = 2000  # ticks; larger numbers in a torch module's code are not taken for lengths
 STATE_DICTS = (".pt", ".pth")  # have no architecture
 
 
@@ -67,11 +69,14 @@ def run(options: argparse.Namespace) -> int:
     data.ask(options.inputs)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
-        other, what, fixed = _other(model, options)
+        other, what, fixed, lengths = _other(model, options)
     if fixed and options.window not in (None, fixed):
         raise ValueError(f"window: {options.against} takes windows of {fixed} ticks, not {options.window}")
     rows: list[dict[str, Any]] = []
-    for name, windows in _inputs(model, options, steps_of(model, options.window or fixed)):
+    inputs = _inputs(model, options, steps_of(model, options.window or fixed))
+    if model.steps is None and options.window is None:
+        inputs += _of_lengths(model, options, other, lengths)
+    for name, windows in inputs:
         a, b, truth = (answer_each(f, windows) for f in (model, other, oracle(model)))
         worst = largest_difference(a, b)
         rows.append(
@@ -137,8 +142,32 @@ def _inputs(model: lstmcore.Model, options: argparse.Namespace, steps: int) -> l
     return inputs
 
 
-def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable[[Array], Any], str, int | None]:
-    """Who else answers, what to call it, and the one window length it takes (None: any)."""
+def _of_lengths(
+    model: lstmcore.Model, options: argparse.Namespace, other: Callable[[Array], Any], lengths: Sequence[int]
+) -> list[tuple[str, Array]]:
+    """Random windows of other lengths, the last with NaN for its first tick: a model may soon forget if it read it.
+
+    A length that `other` cannot answer is told and left out.
+    """
+    rng = np.random.default_rng(options.seed)
+    inputs = []
+    for steps in lengths:
+        windows = random_windows(model, FEW, steps, 1.0, rng)
+        try:
+            other(windows[0])
+        except Exception as error:  # whatever a torch module's forward raises
+            terminal.note(f"note: {options.against} takes no windows of {steps} ticks: {clean(error, 300)}")
+            continue
+        windows[-1, 0] = np.nan
+        inputs.append((f"random, {steps} tick{'s' * (steps > 1)}, one NaN", windows))
+    return inputs
+
+
+def _other(
+    model: lstmcore.Model, options: argparse.Namespace
+) -> tuple[Callable[[Array], Any], str, int | None, Sequence[int]]:
+    """Who else answers, what to call it, the one window length it takes (None: any), and lengths at which it may answer
+    otherwise than at the usual one."""
     spec: str = options.against
     backend, _, kernel = spec.partition(":")
     suffix = Path(spec).suffix.lower()
@@ -149,16 +178,17 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> tuple[Callable
     if options.time_first and (backend in NAMES or (suffix in READERS and suffix != ".onnx")):
         raise ValueError(f"time-first: only for a torch module or an ONNX file, and --against is {spec!r}")
     if backend in NAMES:
-        return model.with_backend(backend, kernel or None), f"the backend {spec}", None
+        return model.with_backend(backend, kernel or None), f"the backend {spec}", None, ()
     if suffix == ".onnx":
         answer, steps = _onnx_file(spec, options.time_first)
-        return answer, f"{spec} by ONNX Runtime", steps
+        return answer, f"{spec} by ONNX Runtime", steps, ()
     if suffix in READERS and (suffix not in STATE_DICTS or ":" not in spec):
         named = argparse.Namespace(model=spec, layers=options.against_layers)
         loaded = commands.load(named, backend=options.backend, kernel=options.kernel, option="--against-layers")
-        return loaded, spec, loaded.steps
+        return loaded, spec, loaded.steps, ()
     if ":" in spec:
-        return _torch_module(spec, options.checkpoint, options.time_first), f"the torch module {spec}", None
+        answer, lengths = _torch_module(spec, options.checkpoint, options.time_first)
+        return answer, f"the torch module {spec}", None, lengths
     raise ValueError(
         f"against: expected a model file, a backend ({', '.join(NAMES)}) or a torch module such as file.py:Class "
         f"(its state_dict as --checkpoint), got {spec!r}"
@@ -196,7 +226,8 @@ def _onnx_file(path: str, time_first: bool) -> tuple[Callable[[Array], Any], int
     return answer, steps
 
 
-def _torch_module(spec: str, checkpoint: str | None, time_first: bool) -> Callable[[Array], Any]:
+def _torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[Callable[[Array], Any], Sequence[int]]:
+    """A module's answer to a window; and a length of 1 and those beside the largest number in its code, and beyond."""
     torch = terminal.need("torch", "torch")
     source, _, attribute = spec.rpartition(":")
     found = _import(source)
@@ -232,7 +263,12 @@ def _torch_module(spec: str, checkpoint: str | None, time_first: bool) -> Callab
             raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}")
         return (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out)[0].cpu().numpy()
 
-    return answer
+    from lstmcore.formats.torch_numbers import numbers_of
+
+    written, held = numbers_of(module)
+    largest = int(max((n for n in {**written, **held} if n <= LONGEST), default=1))
+    lengths = {1, largest - 1, largest, largest + 1, 2 * largest + 1}
+    return answer, sorted(lengths - {0})
 
 
 def _import(source: str) -> Any:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
-import io
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -28,11 +29,15 @@ except ImportError as error:
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lstmcore.formats.torch_check import as_input, check_answers, own_copy
+from lstmcore.formats.torch_check import as_input, check_answers
 from lstmcore.formats.torch_checkpoint import load_checkpoint
+from lstmcore.formats.torch_copy import own_copy
 from lstmcore.formats.torch_ops import ATTENTION, CONVOLUTION, EMBEDDING
 from lstmcore.formats.torch_trace import trace
 from lstmcore.formats.torch_value import Axis, TimeAxisError
+
+#: torch's tracer, and what keeps it quiet, work for one thread at a time.
+LOCK = threading.Lock()
 
 #: Windows and steps to trace with. They differ, so that no view can take one for the other.
 WINDOWS, STEPS = 3, 7
@@ -60,7 +65,7 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
     module = _unwrap(module)
     _check_module(module)
     shapes = _shapes_to_try(module, example)
-    with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(module)):
+    with LOCK, torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(module)):
         module = own_copy(module)
         if checkpoint is not None:
             load_checkpoint(module, checkpoint)
@@ -108,11 +113,15 @@ def _check_module(module: nn.Module) -> None:
     kind = type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedError(f"{kind}: a ScriptModule; give the nn.Module that it was made from")
+    owners: dict[int, set[int]] = {}  # of a tied parameter several; the forward may well use it by another
+    for m in module.modules():
+        for p in m.parameters(recurse=False):
+            owners.setdefault(id(p), set()).add(id(m))
     for name, m in module.named_modules():
         if ".quantized" in type(m).__module__:
             raise UnsupportedError(f"{name or kind}: a quantized {type(m).__name__}; give the float module")
         for refused, why in REFUSED.items():
-            if isinstance(m, refused):
+            if isinstance(m, refused) and not all(len(owners[id(p)]) > 1 for p in m.parameters(recurse=False)):
                 raise UnsupportedError(f"{name or kind}: {type(m).__name__}: {why}")
     if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):  # torch.export forbids that
         raise UnsupportedError(f"{kind}: {EXPORTED}")
@@ -238,13 +247,16 @@ def _quiet() -> Iterator[None]:
 
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("torch")]
     handlers = [handler for logger in loggers for handler in logger.handlers]
+    exporting = vars(importlib.import_module("torch.export._trace"))
     for handler in handlers:
         handler.addFilter(drop)
+    exporting["print"] = lambda *args, **kwargs: None  # it prints the graph of an export that fails
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings():
             # Such as nn.LSTM's list of its own parameters; what is assigned is lost with the copy.
             warnings.filterwarnings("ignore", "The tensor attribute.* assigned during export", UserWarning)
             yield
     finally:
+        del exporting["print"]
         for handler in handlers:
             handler.removeFilter(drop)

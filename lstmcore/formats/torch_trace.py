@@ -42,8 +42,9 @@ def trace(
             env[node] = _evaluate(Op(node, module), env)
         else:
             env[node] = None
+    _check_filled(program, module, read)
     answer = _answer(output, env)
-    _check_all_used(program, read)
+    _check_all_used(program, module, read)
     return answer.graph.layers(answer.source), answer.axes
 
 
@@ -72,6 +73,24 @@ def _ancestors(node: Node) -> set[Node]:
             x = _softsign_of(node)
             left.extend([x] if x else node.all_input_nodes)
     return seen
+
+
+def _check_filled(program: ExportedProgram, module: torch.nn.Module, read: set[Node]) -> None:
+    """Refuse where a part of a tensor is changed in place that something behind it reads: the graph does not say so."""
+    nodes = list(program.graph.nodes)
+    for at, node in enumerate(nodes):
+        schema = getattr(node.target, "_schema", None)
+        if node in read or not (schema and schema.is_mutable):
+            continue
+        changed = set()
+        while schema and schema.returns[0].alias_info and isinstance(node.args[0], Node):  # a view, or the tensor
+            node = node.args[0]
+            changed.add(node)
+            schema = getattr(node.target, "_schema", None)
+        if any(changed & set(later.all_input_nodes) for later in nodes[at + 1 :] if later in read):
+            Op(nodes[at], module).refuse(
+                "changes a part of a tensor in place; make the tensor of its parts instead, by torch.cat or torch.stack"
+            )
 
 
 def _softsign_of(node: Node) -> Node | None:
@@ -151,10 +170,16 @@ def _compute(op: Op, args: Any, kwargs: Any) -> Any:
     return target(*args, **kwargs)
 
 
-def _check_all_used(program: ExportedProgram, read: set[Node]) -> None:
+def _check_all_used(program: ExportedProgram, module: torch.nn.Module, read: set[Node]) -> None:
+    """That the answer depends on each parameter and buffer; of a tied one, by one of its names."""
     signature, used = program.graph_signature, {node.name for node in read}
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    left = [name for node, name in names.items() if node not in used]
+    tensors = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    tied = {id(tensors[name]) for node, name in names.items() if node in used}
+    left = [name for node, name in names.items() if node not in used and id(tensors[name]) not in tied]
     left = [name for name in left if name.split(".")[-1] != "num_batches_tracked"]
     if left:
         raise UnsupportedError(
