@@ -43,8 +43,9 @@ format: $(VENV)/.lint ## let ruff and clang-format rewrite what lint complains o
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(C_SOURCES)
 
-sanitize: $(VENV)/.lint ## run every kernel of the C core under ASan and UBSan
+sanitize: $(VENV)/.test ## run every kernel of the C core, and its binding, under ASan and UBSan
 	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize.sh build/sanitize
+	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize_binding.sh build/sanitize
 
 fuzz: $(VENV)/.test ## feed 100,000 damaged files to each reader of model files; some tens of minutes
 	$(BIN)/python tests/fuzz.py

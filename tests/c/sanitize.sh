@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Build the C core with ASan and UBSan and run every kernel that this processor has.
+# Build the C core and its binding with ASan and UBSan and run every kernel that this processor has.
 #     sanitize.sh BUILD_FOLDER
 set -euo pipefail
 build=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 flags="-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$flags" -DLSTMCORE_WERROR=ON \
-    -DLSTMCORE_TESTS=ON > /dev/null
+    -DLSTMCORE_TESTS=ON -DLSTMCORE_BINDING=ON -DPython_EXECUTABLE="$(command -v python)" > /dev/null
 cmake --build "$build" > /dev/null
 kernels=$("$build/kernel_bits" --list)
 expected=
