@@ -53,7 +53,9 @@ def _hooked(hook):
 
 def _hook_with_a_list():
     seen = []
-    return _hooked(lambda m, x, out: seen.append(out))
+    module = _hooked(lambda m, x, out: seen.append(out))
+    module.seen = seen
+    return module
 
 
 def _normed(norm, *names):

@@ -26,8 +26,9 @@ TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
 
 #: The work of a trial, in products of a weight and a number; a step of a layer costs some whatever its size.
 STEP = 20_000
-MOST_WORK = 1e9  # at one size, for a number that the forward does compare a size with: a second
-ALL_WORK = 5e8  # of all trials for numbers that only happen to be in the code: half a second
+MOST_WORK = 5e8  # at one size, for a number that the forward does compare a size with: a second or two
+#: Of all trials for numbers that only happen to be in the code: half a second, or some hundred steps of large layers.
+ALL_WORK, ALL_STEPS = 1.2e8, 800
 
 ROWS = 4  # windows of a batch that the Model answers, which answers each for itself
 ROUNDS = 8  # in each, the forward may show numbers that it did not show before
@@ -69,9 +70,9 @@ def _try_numbers(trials: _Trials, module: nn.Module) -> None:
     tried: set[float] = set()
     _try_seen(trials, tried)
     written, held = numbers_of(module)
-    left = ALL_WORK
+    left = max(ALL_WORK, ALL_STEPS * trials.step)
     found = sizes({*held, *written} - tried)
-    far = max((size for size in found if trials.work(size) <= ALL_WORK / len(found)), default=1)
+    found = dict(sorted(found.items(), key=lambda item: abs(item[0] - item[1]) > 1))  # the numbers before their sums
     for size, number in found.items():
         where = written.get(number) or held[number]
         if trials.work(size) <= left:
@@ -83,9 +84,9 @@ def _try_numbers(trials: _Trials, module: nn.Module) -> None:
                 f"into as many; windows as long cannot be tried. {DO}; or write {float(number)!r} if it is no size"
             )
     for size in found:
-        if trials.work(size, far) <= left:
-            left -= trials.work(size, far)
-            trials.together(size, far)
+        if trials.work(size, trials.far) <= left:
+            left -= trials.work(size, trials.far)
+            trials.together(size)
     _try_seen(trials, tried)
 
 
@@ -95,7 +96,6 @@ def _try_seen(trials: _Trials, tried: set[float]) -> None:
         new = {number: where for number, where in trials.watch.numbers.items() if number not in tried}
         tried |= new.keys()
         found = _beside(new)
-        far = max((size for size in found if trials.work(size) <= MOST_WORK), default=1)
         for size, number in found.items():
             if trials.work(size) <= MOST_WORK:
                 trials.around(size, number, new[number])
@@ -105,8 +105,8 @@ def _try_seen(trials: _Trials, tried: set[float]) -> None:
                     f"be tried. {DO}"
                 )
         for size in found:
-            if trials.work(size, far) <= MOST_WORK:
-                trials.together(size, far)
+            if trials.work(size, trials.far) <= MOST_WORK:
+                trials.together(size)
 
 
 def _beside(numbers: Iterable[float]) -> dict[int, float]:
@@ -143,6 +143,7 @@ class _Trials:
         self.watch = Watch(*shape[:2])
         recurrent = sum(isinstance(layer, Recurrent) and layer.num_layers for layer in model.layers)
         self.parameters = sum(array.size for array in model.parameters.values())
+        self.far = 2  # the largest size that was tried
         self.step = recurrent * STEP + self.parameters
 
     def work(self, size: int, far: int = 0) -> float:
@@ -151,17 +152,18 @@ class _Trials:
 
     def around(self, size: int, number: float, where: str) -> None:
         """Compare with `size` steps and with `size` windows."""
+        self.far = max(self.far, size)
         why = f", a size drawn from the number {_shown(number)} in {where},"
         if self.model.steps is None:
             self.compare(2, size, why, forgotten=True)
             self.compare(1, size, why)
         self.compare(size, self.model.steps or 2, why)
 
-    def together(self, size: int, far: int) -> None:
+    def together(self, size: int) -> None:
         """Compare with `size` steps of many windows, and with `size` windows of many steps."""
         if self.model.steps is None:
-            self.compare(far, size, forgotten=far > 1)
-            self.compare(size, far, forgotten=size > 1)
+            self.compare(self.far, size, forgotten=True)
+            self.compare(size, self.far, forgotten=size > 1)
 
     def compare(self, windows: int, steps: int, why: str = "", *, forgotten: bool = False) -> None:
         """Raise UnsupportedError where the answers differ; `why` says what led to these sizes.
