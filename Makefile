@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
+FUZZ_SECONDS ?= 600
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
 	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
@@ -47,8 +48,9 @@ sanitize: $(VENV)/.test ## run every kernel of the C core, and its binding, unde
 	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize.sh build/sanitize
 	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize_binding.sh build/sanitize
 
-fuzz: $(VENV)/.test ## feed 100,000 damaged files to each reader of model files; some tens of minutes
+fuzz: $(VENV)/.test ## damaged files, 100,000 and FUZZ_SECONDS (600) of guided ones, for each reader; calls of the C API; hours
 	$(BIN)/python tests/fuzz.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/fuzz_guided.py --seconds $(FUZZ_SECONDS)
 
 docs: $(VENV)/.docs ## build the documentation; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -1,19 +1,15 @@
-"""Damaged copies of files: in their bytes, or in the bytes of a zip's members."""
+"""Damaged bytes."""
 
 from __future__ import annotations
 
-import io
 import random
-import zipfile
 
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 SEVERAL = (1, 1, 1, 2, 4, 16)  # how many damages a copy has
 
 
 def mutated(data: bytes, draw: random.Random) -> bytes:
-    """A damaged copy; of a zip, every other one is damaged within a member."""
-    if draw.random() < 0.5 and zipfile.is_zipfile(io.BytesIO(data)):
-        return _mutated_member(data, draw)
+    """A damaged copy."""
     out = bytearray(data)
     for _ in range(draw.choice(SEVERAL)):
         if not out:
@@ -40,15 +36,3 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
         else:
             del out[at:]
     return bytes(out)
-
-
-def _mutated_member(data: bytes, draw: random.Random) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
-    chosen = draw.choice(sorted(members))
-    members[chosen] = mutated(members[chosen], draw)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return out.getvalue()

@@ -36,6 +36,16 @@ static uint64_t hash(uint64_t h, const float *x, size_t n) {
     return h;
 }
 
+static size_t add_lstm(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps) {
+    float *w = random_floats(4 * hidden * in, scale), *r = random_floats(4 * hidden * hidden, scale);
+    float *b = random_floats(4 * hidden, scale);
+    check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
+    free(w);
+    free(r);
+    free(b);
+    return hidden;
+}
+
 static void one_model(const char *kernel, size_t seed) {
     random_state = seed;
     const size_t input = random_between(1, 40), layers = random_between(1, 3), hidden = sizes[seed % SIZES];

@@ -43,16 +43,6 @@ static float *random_floats(size_t n, float scale) {
     return p;
 }
 
-static size_t add_lstm(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps) {
-    float *w = random_floats(4 * hidden * in, scale), *r = random_floats(4 * hidden * hidden, scale);
-    float *b = random_floats(4 * hidden, scale);
-    check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
-    free(w);
-    free(r);
-    free(b);
-    return hidden;
-}
-
 static size_t add_linear(lstmcore_model *model, size_t in, size_t out) {
     float *w = random_floats(out * in, 0.5f), *b = random_floats(out, 0.5f);
     check(lstmcore_model_add_linear(model, out, w, b), "add_linear");

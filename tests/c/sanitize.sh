@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build the C core and its binding with ASan and UBSan and run every kernel that this processor has.
+# Build the C core and its binding with ASan and UBSan and run every kernel that this processor has; then
+# calls of the C interface in any order.
 #     sanitize.sh BUILD_FOLDER
 set -euo pipefail
 build=$1
@@ -23,3 +24,4 @@ for kernel in $kernels; do
         fi
     done
 done
+"$build/api_fuzz" -runs=2000 -artifact_prefix="$build/"

@@ -20,6 +20,7 @@ static int windows_of(lstmcore_session *session, const float *x, size_t n, size_
 #undef lstmcore_session_new
 #undef lstmcore_run_many
 
+#include "any_layer.h"
 #include "calls.h"
 
 static const char *fault = ""; /* what the program was asked to plant */
@@ -74,43 +75,6 @@ static int windows_of(lstmcore_session *session, const float *x, size_t n, size_
     try_windows(&w, y);
     close_slidings(&w);
     return LSTMCORE_OK;
-}
-
-static void add_any(lstmcore_model *model, size_t steps) {
-    size_t h = 0, c = 0;
-    switch (random_bits() % 9) {
-    case 0:
-    case 1:
-        if (model->sequence) {
-            const size_t hidden = sizes[random_bits() % SIZES];
-            add_recurrent(model, model->width, hidden, 0.3f, random_bits() % 4 != 0, &h, &c);
-        }
-        return;
-    case 2:
-        add_linear(model, model->width, sizes[random_bits() % SIZES]);
-        return;
-    case 3:
-        add_affine(model, model->width);
-        return;
-    case 4:
-        check(lstmcore_model_add_activation(model, random_activation(), 0.3f, 0.6f), "add_activation");
-        return;
-    case 5:
-        check(lstmcore_model_add_softmax(model), "add_softmax");
-        return;
-    case 6:
-        add_layer_norm(model, model->width);
-        return;
-    case 7:
-        if (model->sequence) {
-            check(lstmcore_model_add_last(model), "add_last");
-        }
-        return;
-    default:
-        if (model->sequence) {
-            check(lstmcore_model_add_flatten(model, steps), "add_flatten");
-        }
-    }
 }
 
 static void any_model(const char *kernel_name, size_t seed) {
