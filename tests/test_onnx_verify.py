@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -110,3 +111,97 @@ def test_two_state_dicts_each_with_its_layers(folder, capsys):
     assert main(command) == 1
     assert "b.pt" in capsys.readouterr().err
     assert lstmcore.load("b.pt", layers=[("net.rnn", "GRU"), ("net.fc", "Linear")]).input_size == 3
+
+
+def differing(change):
+    """The GRU of `gru`, of what `change` makes of the window: nodes from "window" to "w", and their constants."""
+    proto = gru(("N", "T", 3))
+    nodes, constants = change
+    for each in proto.graph.node:
+        each.input[:] = ["w" if name == "window" else name for name in each.input]
+    made = [*nodes, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(made)
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(c), name) for name, c in constants.items())
+    return proto
+
+
+def only_where(axis, number):
+    """The window twice where the size of an axis is `number`."""
+    nodes = [
+        node("Shape", ["window"], ["shape"]),
+        node("Gather", ["shape", "axis"], ["size"]),
+        node("Equal", ["size", "number"], ["same"]),
+        node("Where", ["same", "double", "single"], ["factor"]),
+        node("Mul", ["window", "factor"], ["w"]),
+    ]
+    factors = {"double": np.float32(2), "single": np.float32(1)}
+    return nodes, {"axis": axis, "number": number, **factors}
+
+
+def cut(start, end):
+    bounds = {"start": np.array([start]), "end": np.array([end]), "steps": np.array([1])}
+    return [node("Slice", ["window", "start", "end", "steps"], ["w"])], bounds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [only_where(0, 1), only_where(0, 4), only_where(1, 1), only_where(1, 71), cut(-60, 2**62), cut(0, 300)],
+    ids=["one window", "several at once", "one tick", "another length", "the last", "the first"],
+)
+def test_a_difference_at_other_sizes_than_the_usual_one_is_found(folder, capsys, change):
+    onnx.save(gru(("N", "T", 3)), "free.onnx")
+    onnx.save(differing(change), "other.onnx")
+    assert main(["verify", "free.onnx", "--against", "other.onnx"]) == 1
+    assert re.search("above the tolerance|ticks.*: answers of shape", capsys.readouterr().err)
+    assert main(["verify", "free.onnx", "--against", "free.onnx", "--json"]) == 0
+    capsys.readouterr()
+
+
+def test_lengths_that_the_other_side_does_not_take_are_told(folder, capsys):
+    onnx.save(gru(("N", "T", 3)), "free.onnx")
+    gather = ([node("Gather", ["window", "late"], ["fourth"], axis=1), node("Mul", ["fourth", "none"], ["nothing"]),
+               node("Add", ["window", "nothing"], ["w"])],
+              {"late": np.array([3]), "none": np.float32(0)})  # fmt: skip
+    onnx.save(differing(gather), "other.onnx")
+    assert main(["verify", "free.onnx", "--against", "other.onnx"]) == 0
+    told = capsys.readouterr().err
+    assert "note: other.onnx takes no windows of 1 tick: other.onnx: ONNX Runtime:" in told
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_keras_file_is_run_by_keras(folder, capsys, suffix):
+    pytest.importorskip("keras")
+    from keras_models import K, filled, keras, quiet, save
+
+    def build(step):
+        x = K.Input((None, 3))
+        return keras.Model(x, K.GRU(4)(step(x)))
+
+    plain = filled(build(lambda x: x), np.random.default_rng(3))
+    sliced = build(lambda x: x[:, :60])
+    with quiet():
+        sliced.set_weights(plain.get_weights())
+    save(plain, folder / f"plain{suffix}")
+    save(sliced, folder / "sliced.keras")
+    assert main(["verify", f"plain{suffix}", "--against", f"plain{suffix}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["against"] == f"plain{suffix} by Keras"
+    assert main(["verify", f"plain{suffix}", "--against", "sliced.keras", "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)["inputs"]
+    assert max(row["difference"] for row in rows[:3]) < 1e-6
+
+
+def test_a_keras_file_that_keras_does_not_load_is_told(folder, capsys, monkeypatch):
+    pytest.importorskip("keras")
+    from keras_models import K, filled, keras, save
+
+    save(filled(keras.Sequential([K.Input((5, 3)), K.GRU(4)]), np.random.default_rng(3)), folder / "m.keras")
+
+    def fails(*_, **__):
+        raise TypeError("not\nthis one")
+
+    monkeypatch.setattr(keras.saving, "load_model", fails)
+    assert main(["verify", "m.keras", "--against", "m.keras", "--json"]) == 0
+    out, told = capsys.readouterr()
+    assert json.loads(out)["against"] == "m.keras as lstmcore reads it"
+    assert "Keras does not load it: not" in told

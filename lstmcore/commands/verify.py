@@ -1,12 +1,16 @@
 """Show the largest difference between a model's answers and another's, on random windows and on given ones.
 
 OTHER is one of
-  a model file              .safetensors, .keras or .h5, .pt or .pth with --against-layers, or .onnx (run by
-                            ONNX Runtime; a batch of a fixed size is filled with the same window)
+  a model file              .safetensors, .pt or .pth with --against-layers, .onnx (run by ONNX Runtime; a batch of a
+                            fixed size is filled with the same window), .keras or .h5 (run by Keras where that is
+                            installed and loads it)
   a backend of this model   numpy, numba, c, or c:KERNEL such as c:avx2
   a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module, or
                             a class or function without arguments that makes one. It is put in eval mode.
                             Importing a file runs it: name only code that you trust.
+
+Where neither fixes the length, windows of other lengths are compared as well, one by one and several at once: of one
+tick, and below, at and beyond the numbers in ONNX's and Keras's files.
 
 A difference is absolute for answers up to 1 in size and relative beyond. Status 1 if it is above
 the tolerance.
@@ -16,10 +20,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import importlib.util
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ import numpy as np
 import lstmcore
 from lstmcore import commands, data, terminal
 from lstmcore.backends import NAMES
+from lstmcore.commands import modules, runtimes
 from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
 from lstmcore.formats import READERS
 from lstmcore.inputs import as_numbers
@@ -37,7 +41,6 @@ from lstmcore.text import clean
 SCALES = (0.1, 1.0, 10.0)
 COUNT = 32  # random windows of each scale
 FEW = 4  # of each other length
-LONGEST = 2000  # ticks; larger numbers in a torch module's code are not taken for lengths
 STATE_DICTS = (".pt", ".pth")  # have no architecture
 
 
@@ -74,13 +77,20 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"window: {options.against} takes windows of {fixed} ticks, not {options.window}")
     rows: list[dict[str, Any]] = []
     inputs = _inputs(model, options, steps_of(model, options.window or fixed))
-    if model.steps is None and options.window is None:
-        inputs += _of_lengths(model, options, other, lengths)
-    for name, windows in inputs:
-        a, b, truth = (answer_each(f, windows) for f in (model, other, oracle(model)))
-        worst = largest_difference(a, b)
+    usual = len(inputs)
+    only = fixed or model.steps
+    others = [only] if only and lengths else lengths if options.window is None else []
+    for name, windows in itertools.chain(inputs, _of_lengths(model, options, other, others)):
+        together = len(rows) >= usual
+        if together and max(row["difference"] for row in rows[:usual]) > options.tolerance:
+            break  # other lengths say nothing more
+        try:
+            a, b, truth = (_answers(f, windows, together) for f in (model, other, oracle(model)))
+            worst = largest_difference(a, b)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         rows.append(
-            {"inputs": name, "windows": len(windows), "difference": worst.value}
+            {"inputs": name, "windows": len(a), "difference": worst.value}
             | {"at_window": worst.window, "at_output": list(worst.output), "model": worst.a, "other": worst.b}
             | {
                 "model_off": largest_difference(a, truth).value,
@@ -96,7 +106,11 @@ def run(options: argparse.Namespace) -> int:
         facts |= {"tolerance": options.tolerance, "largest": largest, "within": within, "inputs": rows}
         terminal.write_json(facts)
     else:
-        _show(options.model, model, what, rows)
+        beside = rows[usual:]
+        worst_of = [max(beside, key=lambda row: row["difference"])] if beside else []
+        _show(options.model, model, what, [*rows[:usual], *worst_of])
+        if len(beside) > 1:
+            print(f"{len(beside)} lengths are compared, of which the worst is shown; --json has all")
         if within:
             print(f"largest difference {largest:.3g}, within the tolerance of {options.tolerance:g}")
     if not within:
@@ -142,25 +156,38 @@ def _inputs(model: lstmcore.Model, options: argparse.Namespace, steps: int) -> l
     return inputs
 
 
+def _answers(answer: Callable[[Array], Any], windows: Array, together: bool) -> Array:
+    """The answers to windows one by one; `together`: behind them those to all at once."""
+    each = answer_each(answer, windows)
+    if not together:
+        return each
+    at_once = np.asarray(answer(windows), np.float64)
+    if at_once.shape != each.shape:
+        raise ValueError(f"{len(windows)} windows at once: answers of shape {at_once.shape}, one by one {each.shape}")
+    return np.concatenate([each, at_once])
+
+
 def _of_lengths(
     model: lstmcore.Model, options: argparse.Namespace, other: Callable[[Array], Any], lengths: Sequence[int]
-) -> list[tuple[str, Array]]:
-    """Random windows of other lengths, the last with NaN for its first tick: a model may soon forget if it read it.
+) -> Iterator[tuple[str, Array]]:
+    """Random windows of other lengths. One that `other` cannot answer is told and left out.
 
-    A length that `other` cannot answer is told and left out.
+    The last has NaN for its first tick, since a model may soon forget if it read it; but not for ONNX Runtime, which
+    makes a number of it.
     """
     rng = np.random.default_rng(options.seed)
-    inputs = []
+    with_nan = Path(options.against).suffix.lower() != ".onnx"
     for steps in lengths:
         windows = random_windows(model, FEW, steps, 1.0, rng)
+        ticks = f"{steps} tick{'s' * (steps > 1)}"
         try:
-            other(windows[0])
-        except Exception as error:  # whatever a torch module's forward raises
-            terminal.note(f"note: {options.against} takes no windows of {steps} ticks: {clean(error, 300)}")
+            other(windows[0]), other(windows)
+        except Exception as error:  # whatever the other side raises
+            terminal.note(f"note: {options.against} takes no windows of {ticks}: {clean(error, 300)}")
             continue
-        windows[-1, 0] = np.nan
-        inputs.append((f"random, {steps} tick{'s' * (steps > 1)}, one NaN", windows))
-    return inputs
+        if with_nan:
+            windows[-1, 0] = np.nan
+        yield f"random, {ticks}{', one NaN' * with_nan}, one by one and {FEW} at once", windows
 
 
 def _other(
@@ -180,111 +207,23 @@ def _other(
     if backend in NAMES:
         return model.with_backend(backend, kernel or None), f"the backend {spec}", None, ()
     if suffix == ".onnx":
-        answer, steps = _onnx_file(spec, options.time_first)
-        return answer, f"{spec} by ONNX Runtime", steps, ()
+        answer, steps = runtimes.onnx_file(spec, options.time_first)
+        return answer, f"{spec} by ONNX Runtime", steps, runtimes.lengths_of(options.model, spec)
+    by_lstmcore = ""
+    if suffix in runtimes.KERAS:
+        found = runtimes.keras_file(spec)
+        if not isinstance(found, str):
+            return found[0], f"{spec} by Keras", found[1], runtimes.lengths_of(options.model, spec)
+        terminal.note(f"note: {found}: compared with {spec} as lstmcore reads it")
+        by_lstmcore = " as lstmcore reads it"
     if suffix in READERS and (suffix not in STATE_DICTS or ":" not in spec):
         named = argparse.Namespace(model=spec, layers=options.against_layers)
         loaded = commands.load(named, backend=options.backend, kernel=options.kernel, option="--against-layers")
-        return loaded, spec, loaded.steps, ()
+        return loaded, f"{spec}{by_lstmcore}", loaded.steps, ()
     if ":" in spec:
-        answer, lengths = _torch_module(spec, options.checkpoint, options.time_first)
-        return answer, f"the torch module {spec}", None, lengths
+        answer, lengths = modules.torch_module(spec, options.checkpoint, options.time_first)
+        return answer, f"the torch module {spec}", None, sorted({*lengths, *runtimes.lengths_of(options.model)})
     raise ValueError(
         f"against: expected a model file, a backend ({', '.join(NAMES)}) or a torch module such as file.py:Class "
         f"(its state_dict as --checkpoint), got {spec!r}"
     )
-
-
-def _onnx_file(path: str, time_first: bool) -> tuple[Callable[[Array], Any], int | None]:
-    """ONNX Runtime's answer to a window, and the one window length it takes (None: any)."""
-    from lstmcore.peers import onnxruntime_session
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-
-    def run(function: Callable[[], Any]) -> Any:
-        try:
-            return function()
-        except Exception as error:  # ONNX Runtime's own have no class in common
-            raise ValueError(f"{path}: ONNX Runtime: {clean(error, 500)}") from error
-
-    session = run(lambda: onnxruntime_session(path, 1))
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 3:
-        shapes = {x.name: x.shape for x in inputs}
-        raise ValueError(f"{path}: expected one input of windows, three axes, got {clean(shapes, 500)}")
-    batch, steps = (
-        n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape[:2][:: -1 if time_first else 1]
-    )
-    dtype = np.float64 if inputs[0].type == "tensor(double)" else np.float32
-
-    def answer(window: Array) -> Any:
-        x = np.repeat(np.expand_dims(window.astype(dtype), int(time_first)), batch or 1, int(time_first))
-        out = run(lambda: session.run(None, {inputs[0].name: x})[0])
-        return (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out)[0]
-
-    return answer, steps
-
-
-def _torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[Callable[[Array], Any], Sequence[int]]:
-    """A module's answer to a window; and a length of 1 and those beside the largest number in its code, and beyond."""
-    torch = terminal.need("torch", "torch")
-    source, _, attribute = spec.rpartition(":")
-    found = _import(source)
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise ValueError(f"{spec}: {source} has no attribute {attribute!r}")
-        found = getattr(found, name)
-    try:
-        module = found if isinstance(found, torch.nn.Module) else found() if callable(found) else None
-    except TypeError as error:
-        raise ValueError(f"{spec}: expected something that can be called without arguments: {error}") from error
-    if not isinstance(module, torch.nn.Module):
-        raise ValueError(f"{spec}: expected an nn.Module, or a class or function that makes one, got {type(found)}")
-    module.eval()
-    if checkpoint:
-        from lstmcore.formats.torch_checkpoint import load_checkpoint
-
-        load_checkpoint(module, checkpoint)
-    elif module is not found:
-        terminal.note(f"warning: {spec} was made with weights of its own; --checkpoint FILE loads trained ones")
-    like = next(module.parameters(), torch.zeros(()))
-
-    def answer(window: Array) -> Any:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)  # for one window more threads are slower, and on a busy machine by far
-        try:
-            with torch.inference_mode():
-                x = torch.as_tensor(window, dtype=like.dtype, device=like.device)
-                out = module(x.unsqueeze(int(time_first)))
-        finally:
-            torch.set_num_threads(before)
-        if not isinstance(out, torch.Tensor):
-            raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}")
-        return (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out)[0].cpu().numpy()
-
-    from lstmcore.formats.torch_numbers import numbers_of
-
-    written, held = numbers_of(module)
-    largest = int(max((n for n in {**written, **held} if n <= LONGEST), default=1))
-    lengths = {1, largest - 1, largest, largest + 1, 2 * largest + 1}
-    return answer, sorted(lengths - {0})
-
-
-def _import(source: str) -> Any:
-    """A module by its dotted name, or a .py file; the current directory is searched first."""
-    sys.path.insert(0, "")
-    try:
-        if not source.endswith(".py"):
-            return importlib.import_module(source)
-        if not Path(source).is_file():
-            raise FileNotFoundError(f"{source}: no such file")
-        spec = importlib.util.spec_from_file_location(Path(source).stem, source)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{source}: cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses and pickles look their module up there
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove("")

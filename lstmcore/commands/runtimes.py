@@ -1,0 +1,155 @@
+"""Model files answered by the runtimes that they are made for, and the lengths at which their answers may change."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmcore.formats.trials import sizes
+from lstmcore.layers import Array
+from lstmcore.text import clean
+
+LONGEST = 2000  # ticks; larger numbers in a file are not taken for lengths
+MOST = 64  # elements of a tensor that are looked at
+KERAS = (".keras", ".h5", ".hdf5")
+
+#: A window (T, F) or windows (N, T, F) answered: (...) or (N, ...).
+Answer = Callable[[Array], Any]
+
+
+def onnx_file(path: str, time_first: bool) -> tuple[Answer, int | None]:
+    """ONNX Runtime's answer, and the one window length that the file takes (None: any).
+
+    A file for a fixed number of windows answers each window by as many copies of it.
+    """
+    from lstmcore.peers import onnxruntime_session
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+
+    def run(function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except Exception as error:  # ONNX Runtime's own have no class in common
+            raise ValueError(f"{path}: ONNX Runtime: {clean(error, 500)}") from error
+
+    session = run(lambda: onnxruntime_session(path, 1))
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 3:
+        shapes = {x.name: x.shape for x in inputs}
+        raise ValueError(f"{path}: expected one input of windows, three axes, got {clean(shapes, 500)}")
+    batch, steps = (
+        n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape[:2][:: -1 if time_first else 1]
+    )
+    dtype = np.float64 if inputs[0].type == "tensor(double)" else np.float32
+
+    def answer(x: Array) -> Any:
+        if x.ndim == 2:
+            return answer(np.repeat(x[np.newaxis], batch or 1, 0))[0]
+        if batch not in (None, len(x)):
+            return np.stack([answer(window) for window in x])
+        out = run(lambda: session.run(None, {inputs[0].name: (x.swapaxes(0, 1) if time_first else x).astype(dtype)})[0])
+        return out.swapaxes(0, 1) if time_first and out.ndim == 3 else out
+
+    return answer, steps
+
+
+def keras_file(path: str) -> tuple[Answer, int | None] | str:
+    """Keras's answer, and the one window length that the file takes (None: any); or why Keras does not have one."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if importlib.util.find_spec("keras") is None:
+        return "Keras is not installed"
+    with contextlib.suppress(ImportError, ValueError):
+        found = next((name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name)), None)
+        if found:
+            os.environ.setdefault("KERAS_BACKEND", found)
+    try:
+        with _quiet():
+            keras = importlib.import_module("keras")
+            model = keras.saving.load_model(path, compile=False)
+            shape = model.input_shape
+    except Exception as error:  # whatever Keras, or the library that it computes with, raises
+        return f"Keras does not load it: {clean(error, 300)}"
+    if not isinstance(shape, tuple) or len(shape) != 3:
+        raise ValueError(f"{path}: expected one input of windows, three axes, got {clean(shape, 300)}")
+
+    def answer(x: Array) -> Any:
+        try:
+            with _quiet():
+                out = keras.ops.convert_to_numpy(model(x if x.ndim == 3 else x[np.newaxis], training=False))
+        except Exception as error:
+            raise ValueError(f"{path}: Keras: {clean(error, 500)}") from error
+        return out if x.ndim == 3 else out[0]
+
+    return answer, shape[1]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keras warns of old formats and of masks that end, which is not what is asked here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def lengths_of(*files: str) -> Sequence[int]:
+    """1, and the lengths below, at and beyond the numbers in files of ONNX and Keras; of others no number is known."""
+    numbers: set[float] = set()
+    for file in files:
+        suffix = Path(file).suffix.lower()
+        if suffix == ".onnx":
+            numbers |= {float(n) for n in _onnx_numbers(file)}
+        elif suffix in KERAS:
+            numbers |= {float(n) for n in _keras_numbers(file)}
+    return sorted({1, *sizes(n for n in numbers if abs(n) <= LONGEST)})
+
+
+def _onnx_numbers(path: str) -> Iterator[int]:
+    """The integers of small tensors and of attributes."""
+    from lstmcore.formats import onnx  # noqa: F401  # says what to install
+    from lstmcore.formats.onnx_file import parse
+    from lstmcore.formats.onnx_tensors import Tensors
+
+    proto, _ = parse(path)
+    tensors = list(proto.graph.initializer)
+    for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
+        for attribute in node.attribute:
+            yield from (*attribute.ints, attribute.i)
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+    reader = Tensors(path)
+    for tensor in tensors:
+        if int(np.prod(tensor.dims)) <= MOST:
+            values = reader.array(tensor, f"tensor {tensor.name!r:.200}").reshape(-1)
+            yield from (int(n) for n in values if values.dtype.kind in "iu")
+
+
+def _keras_numbers(path: str) -> Iterator[int]:
+    """The integers of the architecture, seeds apart."""
+    from lstmcore.formats.keras import OPENERS
+
+    with OPENERS[Path(path).suffix.lower()](path) as opened:
+        left: list[Any] = [dict(opened.model.config)]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [inner for key, inner in value.items() if key not in ("seed", "shared_object_id")]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield value
