@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lstmcore import terminal
-from lstmcore.files import write_whole
+from lstmcore.files import write_json
 
 FOLDER = Path(__file__).with_name("results")
 
@@ -17,9 +15,7 @@ FOLDER = Path(__file__).with_name("results")
 def write(path: Path, facts: dict[str, Any]) -> None:
     """Write `facts` as JSON, whole or not at all, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    terminal.write_json(facts, text)
-    write_whole(path, text.getvalue().encode())
+    write_json(path, facts)
 
 
 def read(names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -9,11 +9,15 @@
  */
 #if defined(__linux__)
 #define _GNU_SOURCE /* pthread_setaffinity_np */
+#elif !defined(__APPLE__)
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cpu.h"
 #include "sliding.h"
@@ -23,6 +27,9 @@ enum { IDLE, WANTED, RUNNING, STOP };
 /* Pauses, some microseconds, in which a helper that has a processor of its own ends most steps. */
 enum { PATIENCE = 256 };
 
+/* Milliseconds after which a caller who waits for the helper is asked whether to go on. */
+enum { BETWEEN_QUESTIONS = 10 };
+
 struct lstmcore_helper {
     lstmcore_sliding *sliding;
     pthread_t thread;
@@ -31,6 +38,7 @@ struct lstmcore_helper {
     int spins;
     pthread_mutex_t mutex; /* with `woken`, for a helper that sleeps */
     pthread_cond_t woken;
+    watch watched; /* whether the thread shall end */
 };
 
 /* Held by every helper in a step, and by a fork against them. */
@@ -68,13 +76,17 @@ static void catch_up(lstmcore_helper *h) {
     int expected = WANTED;
     pthread_rwlock_rdlock(&steps);
     if (atomic_compare_exchange_strong(&h->turn, &expected, RUNNING)) {
-        const fp_mode callers = fp_mode_enter();
-        lstmcore_sliding_take_steps(h->sliding);
-        fp_mode_leave(callers);
+        h->watched.callers = fp_mode_enter();
+        lstmcore_sliding_take_steps(h->sliding, &h->watched);
+        fp_mode_leave(h->watched.callers);
         expected = RUNNING;
         atomic_compare_exchange_strong(&h->turn, &expected, IDLE);
     }
     pthread_rwlock_unlock(&steps);
+}
+
+static int shall_end(void *helper) {
+    return atomic_load(&((lstmcore_helper *)helper)->turn) == STOP;
 }
 
 static void *help(void *argument) {
@@ -95,30 +107,50 @@ static void *help(void *argument) {
     return NULL;
 }
 
-void lstmcore_sliding_settle(lstmcore_sliding *s) {
-    lstmcore_helper *h = s->helper;
-    if (h == NULL) {
-        return;
-    }
-    if (h->forks != forks) {
-        free(h); /* its mutex and condition may look as if its thread still used them: they are left as they are */
+/* The helper, unless it stayed in the process that this one is a fork of. */
+static lstmcore_helper *helper_here(lstmcore_sliding *s) {
+    if (s->helper != NULL && s->helper->forks != forks) {
+        free(s->helper); /* its mutex and condition may look as if its thread still used them: they are left so */
         s->helper = NULL;
-        return;
     }
+    return s->helper;
+}
+
+static int64_t milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int lstmcore_sliding_settle(lstmcore_sliding *s) {
+    lstmcore_helper *h = helper_here(s);
     int expected = WANTED;
-    if (!atomic_compare_exchange_strong(&h->turn, &expected, IDLE)) {
-        for (int pauses = 0; atomic_load(&h->turn) == RUNNING;) {
-            if (pauses < PATIENCE) {
-                pause_a_moment();
-                pauses++;
-            } else { /* it may be waiting for this processor */
-                sched_yield();
+    if (h == NULL || atomic_compare_exchange_strong(&h->turn, &expected, IDLE)) {
+        return 1;
+    }
+    int64_t asked = 0;
+    for (int pauses = 0; atomic_load(&h->turn) == RUNNING;) {
+        if (pauses < PATIENCE) {
+            pause_a_moment();
+            pauses++;
+            continue;
+        }
+        sched_yield(); /* it may be waiting for this processor */
+        const int64_t now = milliseconds();
+        if (asked == 0 || now - asked > BETWEEN_QUESTIONS) {
+            if (asked != 0 && watch_ask(&s->scratch->watched)) {
+                return 0;
             }
+            asked = now;
         }
     }
+    return 1;
 }
 
 int lstmcore_sliding_behind(const lstmcore_sliding *s) {
+    if (s == NULL) {
+        return 0;
+    }
     return s->helper != NULL ? atomic_load(&s->helper->turn) != IDLE : s->window != 0 && s->rings[0].pending;
 }
 
@@ -159,8 +191,7 @@ int lstmcore_sliding_start_helper(lstmcore_sliding *s, int spins, int cpu) {
     if (s == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    lstmcore_sliding_settle(s);
-    if (s->helper != NULL) {
+    if (helper_here(s) != NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
     pthread_once(&once, watch_forks);
@@ -171,6 +202,7 @@ int lstmcore_sliding_start_helper(lstmcore_sliding *s, int spins, int cpu) {
     h->sliding = s;
     h->forks = forks;
     h->spins = spins;
+    h->watched = (watch){.stop = shall_end, .context = h};
     pthread_mutex_init(&h->mutex, NULL);
     pthread_cond_init(&h->woken, NULL);
     if (pthread_create(&h->thread, NULL, help, h) != 0) {
@@ -189,12 +221,12 @@ void lstmcore_sliding_stop_helper(lstmcore_sliding *s) {
     if (s == NULL) {
         return;
     }
-    lstmcore_sliding_settle(s); /* so that nobody puts another word in the place of this one */
-    lstmcore_helper *h = s->helper;
+    lstmcore_helper *h = helper_here(s);
     if (h == NULL) {
         return;
     }
-    atomic_store(&h->turn, STOP);
+    atomic_store(&h->turn,
+                 STOP); /* nobody puts another word in its place; a step under way is left for the next call */
     wake(h);
     pthread_join(h->thread, NULL);
     pthread_mutex_destroy(&h->mutex);

@@ -40,7 +40,8 @@ enum {
     LSTMCORE_NO_SUCH_KERNEL = 3, /* a kernel name that is not in kernels.def */
     LSTMCORE_CANNOT_RUN = 4,     /* a kernel that this processor, operating system or build cannot run */
     LSTMCORE_SEALED = 5,         /* a layer added to a model that has a session */
-    LSTMCORE_BUSY = 6            /* a sliding that another thread is using at this moment; nothing was done */
+    LSTMCORE_BUSY = 6,           /* a sliding that another thread is using at this moment; nothing was done */
+    LSTMCORE_STOPPED = 7         /* the caller's own function has stopped it: see lstmcore_session_watch */
 };
 
 /* What a code means, as a sentence without a full stop. */
@@ -116,7 +117,7 @@ int lstmcore_kernel_runs(int kernel);
  * LSTMCORE_KERNEL or, where that is unset or empty, the best kernel that runs here. */
 int lstmcore_model_new(const char *kernel, size_t input_size, lstmcore_model **model);
 void lstmcore_model_free(lstmcore_model *model);
-const char *lstmcore_model_kernel(const lstmcore_model *model);
+const char *lstmcore_model_kernel(const lstmcore_model *model); /* NULL of NULL */
 
 /* Layers, in order, LSTM, GRU, RNN and variant being the recurrent ones. I is the width that comes in, at first
  * input_size. Matrices are row-major, as in torch. */
@@ -159,6 +160,13 @@ void lstmcore_session_free(lstmcore_session *session);
  *   y: (outputs,), or (steps, outputs) where every step goes on */
 int lstmcore_run(lstmcore_session *session, const float *x, size_t steps, const float *h0, const float *c0, float *y);
 
+/* Let calls that take long be stopped: in the course of a run, after every so much work (some 10 ms of it; with the
+ * scalar kernel some 100), `stop(context)` is called, in the thread and in the floating-point mode of the caller.
+ * Where it returns another value than 0 the run ends with LSTMCORE_STOPPED; y then holds some answers or none, and the
+ * session may be used again. A short run may end before anybody is asked. `stop` may do anything but use the session.
+ * NULL: nobody is asked. */
+int lstmcore_session_watch(lstmcore_session *session, int (*stop)(void *context), void *context);
+
 /* For callers to whom an argument costs time: fix x, steps and y, which must outlive their use, then run with the
  * session alone, from zero states. */
 int lstmcore_bind(lstmcore_session *session, const float *x, size_t steps, float *y);
@@ -190,6 +198,11 @@ void lstmcore_sliding_free(lstmcore_sliding *sliding);
 /* A tick of each of n streams, in this order where one occurs twice: x (n, input_size), y (n, outputs), NaN before the
  * stream's `window`th tick. A step of each layer uses a product that was formed when the stream caught up. */
 int lstmcore_sliding_push(lstmcore_sliding *sliding, size_t n, const size_t *streams, const float *x, float *y);
+
+/* As lstmcore_session_watch, for every call that pushes, catches up or reads a state. One that is stopped leaves whole
+ * states: a push has taken the first of its ticks or none, as lstmcore_sliding_ticks tells, and goes on with the next
+ * one; what was to be caught up with still is. */
+int lstmcore_sliding_watch(lstmcore_sliding *sliding, int (*stop)(void *context), void *context);
 
 /* Fix x and y, which must outlive their use; then push ticks of stream 0. */
 int lstmcore_sliding_bind(lstmcore_sliding *sliding, const float *x, float *y);

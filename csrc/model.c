@@ -8,6 +8,7 @@
 
 #include "colored.h"
 #include "dispatch.h"
+#include "watch.h"
 
 const char *lstmcore_error(int code) {
     static const char *const texts[] = {
@@ -18,8 +19,9 @@ const char *lstmcore_error(int code) {
         [LSTMCORE_CANNOT_RUN] = "this processor, operating system or build cannot run that kernel",
         [LSTMCORE_SEALED] = "the model has a session already",
         [LSTMCORE_BUSY] = "another thread is using it at this moment",
+        [LSTMCORE_STOPPED] = "the caller's own function has stopped it",
     };
-    return code >= 0 && code <= LSTMCORE_BUSY ? texts[code] : "unknown error";
+    return code >= 0 && code <= LSTMCORE_STOPPED ? texts[code] : "unknown error";
 }
 
 static float *zeros(size_t boundary, size_t n) {
@@ -120,6 +122,7 @@ int lstmcore_model_new(const char *kernel_name, size_t input_size, lstmcore_mode
     }
     *new = (lstmcore_model){.kernel = selected, .input_size = input_size, .width = input_size, .sequence = 1};
     atomic_init(&new->users, 1);
+    atomic_init(&new->sealed, 0);
     *model = new;
     return LSTMCORE_OK;
 }
@@ -136,10 +139,27 @@ void lstmcore_model_free(lstmcore_model *model) {
 }
 
 const char *lstmcore_model_kernel(const lstmcore_model *model) {
-    return model->kernel->name;
+    return model == NULL ? NULL : model->kernel->name;
+}
+
+static void count_work(op *o) {
+    const size_t row = o->kind == OP_RECURRENT ? o->gates_row : o->kind == OP_FLATTEN ? o->in : o->out;
+    const size_t matrices = o->kind == OP_RECURRENT ? o->in + o->out : o->kind == OP_LINEAR ? o->in : 0;
+    o->work = row * (matrices + WATCH_ELEMENT);
+    const size_t most = WATCH_WORK / (row * (o->out + WATCH_ELEMENT));
+    o->at_once = most > 1 ? most : 1;
+}
+
+size_t lstmcore_work(const lstmcore_model *model, size_t from, size_t to) {
+    size_t work = 0;
+    for (size_t n = from; n <= to; n++) {
+        work += model->ops[n].work;
+    }
+    return work;
 }
 
 int lstmcore_append(lstmcore_model *model, op *o, int code) {
+    count_work(o);
     op *ops = code == LSTMCORE_OK ? realloc(model->ops, (model->n_ops + 1) * sizeof *ops) : NULL;
     if (ops == NULL) {
         op_free(o);
@@ -155,7 +175,7 @@ int lstmcore_may_add(const lstmcore_model *model, size_t out) {
     if (model == NULL || out < 1 || out > MAX_SIZE) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    return model->sealed ? LSTMCORE_SEALED : LSTMCORE_OK;
+    return atomic_load(&model->sealed) ? LSTMCORE_SEALED : LSTMCORE_OK;
 }
 
 int lstmcore_model_add_linear(lstmcore_model *model, size_t outputs, const float *weight, const float *bias) {

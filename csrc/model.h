@@ -44,6 +44,9 @@ typedef struct {
     size_t steps; /* Flatten */
     float eps;    /* layer norm */
     lstmcore_function activation;
+    /* For the caller who may want to stop: watch.h */
+    size_t work;    /* multiply-adds of a row */
+    size_t at_once; /* steps of a recurrent layer between two looks */
 } op;
 
 struct lstmcore_model {
@@ -55,7 +58,7 @@ struct lstmcore_model {
     size_t steps;              /* the one window length a Flatten allows, 0: any */
     size_t n_ops;
     op *ops;
-    int sealed;
+    _Atomic int sealed;   /* threads may make their sessions at the same time */
     _Atomic size_t users; /* the caller, and every session */
 };
 
@@ -93,5 +96,8 @@ int lstmcore_append(lstmcore_model *model, op *o, int code);
 
 /* The same for a recurrent op, whose widths stand in it. */
 int lstmcore_append_recurrent(lstmcore_model *model, op *o, int code);
+
+/* Multiply-adds of a row in the ops from `from` to `to`. */
+size_t lstmcore_work(const lstmcore_model *model, size_t from, size_t to);
 
 #endif

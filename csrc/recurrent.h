@@ -12,7 +12,8 @@ void lstmcore_variant_products(const kernel *k, const op *o, const float *h, siz
 void lstmcore_variant_finish(lstmcore_session *s, const op *o, const float *gates, size_t gates_row,
                              const float *products, size_t products_row, size_t rows, const float *h_old, float *h_new,
                              size_t row, float *c, size_t c_row);
-void lstmcore_variant_steps(lstmcore_session *s, const op *o, size_t rows, float *h[2], float *c, float *out);
+void lstmcore_variant_steps(lstmcore_session *s, const op *o, const float *gates, size_t rows, float *h[2], float *c,
+                            float *out);
 void lstmcore_variant_step(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
                            const float *h_old, float *h_new, float *c);
 
@@ -42,12 +43,17 @@ static inline void recurrent_product(const kernel *k, const op *o, const float *
     }
 }
 
-/* `rows` steps of the session's own sequence, whose gates stand in s->gates. */
-static inline void recurrent_steps(lstmcore_session *s, const op *o, size_t rows, recurrent_state *st, float *out) {
+/* `rows` steps of the session's own sequence, whose gates stand in the rows of s->gates from `at` on; `every`, the
+ * chunk's rows of h, or NULL. */
+static inline void recurrent_steps(lstmcore_session *s, const op *o, size_t at, size_t rows, recurrent_state *st,
+                                   float *every) {
+    const float *const gates = s->gates + at * s->gates_row;
+    float *const out = every == NULL ? NULL : every + at * s->row;
     if (o->variant != NULL) {
-        lstmcore_variant_steps(s, o, rows, st->h, st->c, out);
+        lstmcore_variant_steps(s, o, gates, rows, st->h, st->c, out);
     } else {
-        s->model->kernel->steps(&o->recurrent, s->gates, s->gates_row, rows, s->from_zero, st->h, st->c, out, s->row);
+        s->model->kernel->steps(&o->recurrent, gates, s->gates_row, rows, s->from_zero && at == 0, st->h, st->c, out,
+                                s->row);
     }
 }
 

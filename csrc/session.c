@@ -82,7 +82,7 @@ int lstmcore_session_new(lstmcore_model *model, lstmcore_session **session) {
         lstmcore_session_free(s);
         return LSTMCORE_NO_MEMORY;
     }
-    model->sealed = 1;
+    atomic_store(&model->sealed, 1);
     *session = s;
     return LSTMCORE_OK;
 }
@@ -123,8 +123,10 @@ static void begin(lstmcore_session *s, const float *h0, const float *c0) {
     }
 }
 
-/* Send a window's next rows through a recurrent layer. Returns 0 where nothing goes on until its last rows have come.
- */
+/* What an op returns: see lstmcore_apply. */
+enum { WAITS = 0, GOES_ON = 1, STOPPED = -1 };
+
+/* Send a window's next rows through a recurrent layer. */
 static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) {
     const op *o = &s->model->ops[n];
     recurrent_state *st = &s->states[n];
@@ -137,37 +139,53 @@ static int apply_recurrent(lstmcore_session *s, size_t n, stream *in, int last) 
         k->colored_steps(&o->recurrent, gates, in->rows, s->from_zero, st->h[0], st->c, every, s->row);
     } else {
         recurrent_gates(k, o, in, in->rows, s->gates, s->gates_row);
-        recurrent_steps(s, o, in->rows, st, every);
+        for (size_t at = 0; at < in->rows; at += o->at_once) {
+            const size_t rows = in->rows - at < o->at_once ? in->rows - at : o->at_once;
+            recurrent_steps(s, o, at, rows, st, every);
+            if (at + rows < in->rows && watch_after(&s->watched, rows * o->work)) {
+                return STOPPED;
+            }
+        }
     }
     if (!o->all_steps) {
         memcpy(out, st->h[0], h_row(o) * sizeof *out);
     }
     *in = (stream){out, s->row, o->all_steps ? in->rows : 1, o->out, 1};
-    return o->all_steps || last;
+    return o->all_steps || last ? GOES_ON : WAITS;
 }
 
-/* At most CHUNK rows of a window. Returns how many answers were written to y. */
-static size_t run_rows(lstmcore_session *s, const float *x, size_t rows, int last, float *y) {
+/* At most CHUNK rows of a window. Returns 0 where the caller stops it; else `written` is how many answers went to y. */
+static int run_rows(lstmcore_session *s, const float *x, size_t rows, int last, float *y, size_t *written) {
     const size_t features = s->model->input_size;
     stream in = {x, features, rows, features, 0};
-    int goes_on = 1;
-    for (size_t n = 0; goes_on && n < s->model->n_ops; n++) {
-        goes_on = (s->model->ops[n].kind == OP_RECURRENT ? apply_recurrent : lstmcore_apply)(s, n, &in, last);
+    int goes_on = GOES_ON;
+    for (size_t n = 0; goes_on == GOES_ON && n < s->model->n_ops; n++) {
+        const op *o = &s->model->ops[n];
+        const size_t work = in.rows * o->work;
+        goes_on = (o->kind == OP_RECURRENT ? apply_recurrent : lstmcore_apply)(s, n, &in, last);
+        if (goes_on == STOPPED || watch_after(&s->watched, work)) {
+            return 0;
+        }
     }
     s->from_zero = 0;
-    if (!goes_on) {
-        return 0;
+    *written = goes_on == GOES_ON ? in.rows : 0;
+    if (*written != 0) {
+        lstmcore_put(y, &in);
     }
-    lstmcore_put(y, &in);
-    return in.rows;
+    return 1;
 }
 
-static void run(lstmcore_session *s, const float *x, size_t steps, const float *h0, const float *c0, float *y) {
+static int run(lstmcore_session *s, const float *x, size_t steps, const float *h0, const float *c0, float *y) {
     begin(s, h0, c0);
     for (size_t t = 0; t < steps; t += CHUNK) {
         const size_t rows = steps - t < CHUNK ? steps - t : CHUNK;
-        y += run_rows(s, x + t * s->model->input_size, rows, t + rows == steps, y) * s->model->width;
+        size_t written;
+        if (!run_rows(s, x + t * s->model->input_size, rows, t + rows == steps, y, &written)) {
+            return 0;
+        }
+        y += written * s->model->width;
     }
+    return 1;
 }
 
 int lstmcore_run_many(lstmcore_session *s, const float *x, size_t n, size_t steps, const float *h0, const float *c0,
@@ -176,17 +194,28 @@ int lstmcore_run_many(lstmcore_session *s, const float *x, size_t n, size_t step
         return LSTMCORE_BAD_ARGUMENT;
     }
     const size_t h_states = s->model->h_states, c_states = s->model->c_states;
-    const fp_mode callers = fp_mode_enter();
-    for (size_t w = 0; w < n; w++) {
-        run(s, x + w * steps * s->model->input_size, steps, h0 == NULL ? NULL : h0 + w * h_states,
-            c0 == NULL ? NULL : c0 + w * c_states, y + w * s->model->width * (s->model->sequence ? steps : 1));
+    int goes_on = 1;
+    s->watched.callers = fp_mode_enter();
+    for (size_t w = 0; goes_on && w < n; w++) {
+        goes_on =
+            run(s, x + w * steps * s->model->input_size, steps, h0 == NULL ? NULL : h0 + w * h_states,
+                c0 == NULL ? NULL : c0 + w * c_states, y + w * s->model->width * (s->model->sequence ? steps : 1));
     }
-    fp_mode_leave(callers);
-    return LSTMCORE_OK;
+    fp_mode_leave(s->watched.callers);
+    return goes_on ? LSTMCORE_OK : LSTMCORE_STOPPED;
 }
 
 int lstmcore_run(lstmcore_session *s, const float *x, size_t steps, const float *h0, const float *c0, float *y) {
     return lstmcore_run_many(s, x, 1, steps, h0, c0, y);
+}
+
+int lstmcore_session_watch(lstmcore_session *s, int (*stop)(void *), void *context) {
+    if (s == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    s->watched.stop = stop;
+    s->watched.context = context;
+    return LSTMCORE_OK;
 }
 
 int lstmcore_bind(lstmcore_session *s, const float *x, size_t steps, float *y) {

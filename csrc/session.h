@@ -3,6 +3,7 @@
 #define LSTMCORE_SESSION_H
 
 #include "model.h"
+#include "watch.h"
 
 /* A window goes through all layers a few steps at a time, so that what lies between two layers stays in the nearest
  * caches and a session's memory does not grow with the window. No row buffer holds more rows. */
@@ -27,6 +28,7 @@ struct lstmcore_session {
     size_t flat_used;
     int from_zero;           /* no step has been taken since all states were set to zero */
     recurrent_state *states; /* of one sequence, one for each op; empty where it is not recurrent. h[0] is the newest */
+    watch watched;           /* by whom the calls with this session may be stopped */
     const float *bound_x;    /* what lstmcore_bind was given */
     size_t bound_steps;
     float *bound_y;

@@ -20,18 +20,25 @@
 /* Beyond any use, and small enough that no size overflows. */
 #define MAX_WINDOWS ((size_t)1 << 20)
 
-int lstmcore_sliding_enter(lstmcore_sliding *s, fp_mode *callers) {
+int lstmcore_sliding_enter(lstmcore_sliding *s) {
     if (atomic_exchange_explicit(&s->busy, 1, memory_order_acquire)) {
-        return 0;
+        return LSTMCORE_BUSY;
     }
-    lstmcore_sliding_settle(s);
-    *callers = fp_mode_enter();
-    return 1;
+    s->scratch->watched.callers = fp_mode_enter();
+    if (!lstmcore_sliding_settle(s)) {
+        lstmcore_sliding_leave(s);
+        return LSTMCORE_STOPPED;
+    }
+    return LSTMCORE_OK;
 }
 
-void lstmcore_sliding_leave(lstmcore_sliding *s, fp_mode callers) {
-    fp_mode_leave(callers);
+void lstmcore_sliding_leave(lstmcore_sliding *s) {
+    fp_mode_leave(s->scratch->watched.callers);
     atomic_store_explicit(&s->busy, 0, memory_order_release);
+}
+
+int lstmcore_sliding_watch(lstmcore_sliding *s, int (*stop)(void *), void *context) {
+    return s == NULL ? LSTMCORE_BAD_ARGUMENT : lstmcore_session_watch(s->scratch, stop, context);
 }
 
 int lstmcore_model_slides(const lstmcore_model *model) {
@@ -50,6 +57,15 @@ void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which) {
     }
 }
 
+/* Read also by who is not alone with the stream: lstmcore_sliding_behind. */
+static int pending(const ring *r) {
+    return atomic_load_explicit(&r->pending, memory_order_relaxed);
+}
+
+static void set_pending(ring *r, int is) {
+    atomic_store_explicit(&r->pending, is, memory_order_relaxed);
+}
+
 /* `slots` of the ring's windows from `slot` on begin anew. */
 static void zero(lstmcore_sliding *s, size_t which, size_t slot, size_t slots) {
     for (size_t n = s->ops.first; n <= s->ops.last; n++) {
@@ -60,29 +76,36 @@ static void zero(lstmcore_sliding *s, size_t which, size_t slot, size_t slots) {
     }
 }
 
-void lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which) {
+int lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which, watch *watched) {
     ring *r = &s->rings[which];
     const size_t gates_row = s->model->ops[s->ops.first].gates_row;
-    for (size_t at = 0; at < s->window; at += CHUNK) {
-        const size_t rows = s->slots - at < CHUNK ? s->slots - at : CHUNK;
-        lstmcore_lockstep(s->scratch, &s->ops, s->states, which * s->slots + at, rows, r->now,
+    while (r->stepped < s->window) {
+        const size_t rows = s->slots - r->stepped < CHUNK ? s->slots - r->stepped : CHUNK;
+        lstmcore_lockstep(s->scratch, &s->ops, s->states, which * s->slots + r->stepped, rows, r->now,
                           s->gates + which * gates_row, 0);
+        r->stepped += rows;
+        if (watch_after(watched, rows * s->step_work) && r->stepped < s->window) {
+            return 0;
+        }
     }
+    r->stepped = 0;
     r->now = !r->now;
     if (s->window != 0) {
         zero(s, which, r->head, 1);
         r->head = (r->head + 1) % s->slots;
     }
     lstmcore_sliding_form_products(s, which);
-    r->pending = 0;
+    set_pending(r, 0);
+    return 1;
 }
 
-void lstmcore_sliding_take_steps(lstmcore_sliding *s) {
+int lstmcore_sliding_take_steps(lstmcore_sliding *s, watch *watched) {
     for (size_t which = 0; which < s->streams; which++) {
-        if (s->rings[which].pending) {
-            lstmcore_sliding_take_step(s, which);
+        if (pending(&s->rings[which]) && !lstmcore_sliding_take_step(s, which, watched)) {
+            return 0;
         }
     }
+    return 1;
 }
 
 void lstmcore_sliding_begin(lstmcore_sliding *s, size_t which) {
@@ -154,6 +177,7 @@ int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, l
     s->slots = window == 0 ? 1 : window;
     s->streams = streams;
     s->ops = ops;
+    s->step_work = lstmcore_work(model, ops.first, ops.last);
     if (!allocate(model, s)) {
         lstmcore_sliding_free(s);
         return LSTMCORE_NO_MEMORY;
@@ -253,25 +277,29 @@ int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, 
         }
     }
     const size_t width = s->model->width, features = s->model->input_size;
-    fp_mode callers;
-    if (!lstmcore_sliding_enter(s, &callers)) {
-        return LSTMCORE_BUSY;
+    int code = lstmcore_sliding_enter(s);
+    if (code != LSTMCORE_OK) {
+        return code;
     }
-    for (size_t done = 0; done < n;) {
+    for (size_t done = 0; code == LSTMCORE_OK && done < n;) {
         const size_t *these = streams + done;
         size_t count = 0;
         s->call++;
         for (; count < CHUNK && done + count < n && s->rings[these[count]].call != s->call; count++) {
             ring *r = &s->rings[these[count]];
-            if (r->pending) {
-                lstmcore_sliding_take_step(s, these[count]);
+            if (pending(r) && !lstmcore_sliding_take_step(s, these[count], &s->scratch->watched)) {
+                code = LSTMCORE_STOPPED;
+                break;
             }
             r->call = s->call;
+        }
+        if (count == 0) {
+            break;
         }
         answer(s, count, these, x + done * features, y + done * width, s->window == 0 ? CARRY : PUSH);
         for (size_t m = 0; m < count; m++) {
             ring *r = &s->rings[these[m]];
-            r->pending = 1;
+            set_pending(r, 1);
             r->ticks++;
             if (r->ticks < s->window) {
                 const float nan = NAN;
@@ -281,8 +309,8 @@ int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, 
         done += count;
     }
     lstmcore_sliding_wake(s);
-    lstmcore_sliding_leave(s, callers);
-    return LSTMCORE_OK;
+    lstmcore_sliding_leave(s);
+    return code;
 }
 
 int lstmcore_sliding_bind(lstmcore_sliding *s, const float *x, float *y) {
@@ -308,19 +336,20 @@ static void rehearsal(lstmcore_sliding *s) {
 }
 
 static int catch_up(lstmcore_sliding *s, int rehearse) {
-    fp_mode callers;
     if (s == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    if (!lstmcore_sliding_enter(s, &callers)) {
-        return LSTMCORE_BUSY;
+    int code = lstmcore_sliding_enter(s);
+    if (code != LSTMCORE_OK) {
+        return code;
     }
-    lstmcore_sliding_take_steps(s);
-    if (rehearse) {
+    if (!lstmcore_sliding_take_steps(s, &s->scratch->watched)) {
+        code = LSTMCORE_STOPPED;
+    } else if (rehearse) {
         rehearsal(s);
     }
-    lstmcore_sliding_leave(s, callers);
-    return LSTMCORE_OK;
+    lstmcore_sliding_leave(s);
+    return code;
 }
 
 int lstmcore_sliding_catch_up(lstmcore_sliding *s) {

@@ -2,7 +2,6 @@
 #ifndef LSTMCORE_SLIDING_H
 #define LSTMCORE_SLIDING_H
 
-#include "fp_mode.h"
 #include "lockstep.h"
 
 typedef struct lstmcore_helper lstmcore_helper;
@@ -10,10 +9,11 @@ typedef struct lstmcore_helper lstmcore_helper;
 /* One stream. Its windows stand in `slots` rows of every array of states, the oldest in row `head`. */
 typedef struct {
     size_t head;
-    size_t ticks; /* that came since the stream began */
-    size_t call;  /* the last one that it was part of */
-    int now;      /* which of a state's h[] is current */
-    int pending;  /* a tick was answered, and the other windows have not taken its step yet */
+    size_t ticks;        /* that came since the stream began */
+    size_t call;         /* the last one that it was part of */
+    int now;             /* which of a state's h[] is current */
+    _Atomic int pending; /* a tick was answered, and not all other windows have taken its step yet */
+    size_t stepped;      /* how many of the slots have */
 } ring;
 
 struct lstmcore_sliding {
@@ -23,7 +23,8 @@ struct lstmcore_sliding {
     size_t window; /* 0: without an end */
     size_t slots;  /* windows in flight in a stream */
     size_t streams;
-    size_t call; /* number of the call to push, or of the part of it that is under way */
+    size_t step_work; /* of one window in flight */
+    size_t call;      /* number of the call to push, or of the part of it that is under way */
     ring *rings;
     recurrent_state *states; /* for each op, of streams*slots sequences */
     float *gates;     /* (streams, gates_row): what each stream's last tick contributes to the first recurrent layer */
@@ -37,11 +38,12 @@ struct lstmcore_sliding {
     lstmcore_helper *helper; /* NULL: none */
 };
 
-/* Catch up with the last tick of one stream, in the core's floating-point mode. */
-void lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which);
+/* Catch up with the last tick of one stream, in the core's floating-point mode. Returns 0 where it was stopped: what is
+ * left of the step is still to be taken, by the next call of this. */
+int lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which, watch *watched);
 
 /* The same for every stream that has something to catch up with. */
-void lstmcore_sliding_take_steps(lstmcore_sliding *s);
+int lstmcore_sliding_take_steps(lstmcore_sliding *s, watch *watched);
 
 /* A stream with no ticks yet, in the core's floating-point mode. */
 void lstmcore_sliding_begin(lstmcore_sliding *s, size_t which);
@@ -50,12 +52,13 @@ void lstmcore_sliding_begin(lstmcore_sliding *s, size_t which);
 void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which);
 
 /* Around every call that touches `s`. To enter is to be alone with it: wait until the helper has done what it began,
- * and take from it what it did not. Returns 0 where another thread is in such a call. */
-int lstmcore_sliding_enter(lstmcore_sliding *s, fp_mode *callers);
-void lstmcore_sliding_leave(lstmcore_sliding *s, fp_mode callers);
+ * and take from it what it did not. LSTMCORE_BUSY where another thread is in such a call, LSTMCORE_STOPPED where the
+ * caller will not wait; one that may not enter does not leave. */
+int lstmcore_sliding_enter(lstmcore_sliding *s);
+void lstmcore_sliding_leave(lstmcore_sliding *s);
 
-/* What the helper's part of entering is. */
-void lstmcore_sliding_settle(lstmcore_sliding *s);
+/* What the helper's part of entering is. Returns 0 where the caller will not wait. */
+int lstmcore_sliding_settle(lstmcore_sliding *s);
 
 /* There is something to catch up with. */
 void lstmcore_sliding_wake(lstmcore_sliding *s);

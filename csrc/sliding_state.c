@@ -7,12 +7,12 @@ int lstmcore_sliding_reset(lstmcore_sliding *s, size_t which) {
     if (s == NULL || which >= s->streams) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    fp_mode callers;
-    if (!lstmcore_sliding_enter(s, &callers)) {
-        return LSTMCORE_BUSY;
+    const int code = lstmcore_sliding_enter(s);
+    if (code != LSTMCORE_OK) {
+        return code;
     }
     lstmcore_sliding_begin(s, which);
-    lstmcore_sliding_leave(s, callers);
+    lstmcore_sliding_leave(s);
     return LSTMCORE_OK;
 }
 
@@ -52,16 +52,17 @@ int lstmcore_sliding_get_state(lstmcore_sliding *s, size_t which, float *state, 
     if (s == NULL || which >= s->streams || state == NULL || ticks == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    fp_mode callers;
-    if (!lstmcore_sliding_enter(s, &callers)) {
-        return LSTMCORE_BUSY;
+    const int code = lstmcore_sliding_enter(s);
+    if (code != LSTMCORE_OK) {
+        return code;
     }
-    if (s->rings[which].pending) {
-        lstmcore_sliding_take_step(s, which);
+    if (s->rings[which].pending && !lstmcore_sliding_take_step(s, which, &s->scratch->watched)) {
+        lstmcore_sliding_leave(s);
+        return LSTMCORE_STOPPED;
     }
     copy_state(s, which, state, NULL);
     *ticks = s->rings[which].ticks;
-    lstmcore_sliding_leave(s, callers);
+    lstmcore_sliding_leave(s);
     return LSTMCORE_OK;
 }
 
@@ -69,13 +70,13 @@ int lstmcore_sliding_set_state(lstmcore_sliding *s, size_t which, const float *s
     if (s == NULL || which >= s->streams || state == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    fp_mode callers;
-    if (!lstmcore_sliding_enter(s, &callers)) {
-        return LSTMCORE_BUSY;
+    const int code = lstmcore_sliding_enter(s);
+    if (code != LSTMCORE_OK) {
+        return code;
     }
     s->rings[which] = (ring){.ticks = ticks};
     copy_state(s, which, NULL, state);
     lstmcore_sliding_form_products(s, which);
-    lstmcore_sliding_leave(s, callers);
+    lstmcore_sliding_leave(s);
     return LSTMCORE_OK;
 }

@@ -130,9 +130,10 @@ void lstmcore_variant_step(lstmcore_session *s, const op *o, const float *gates,
                             c_row(o));
 }
 
-void lstmcore_variant_steps(lstmcore_session *s, const op *o, size_t rows, float *h[2], float *c, float *out) {
+void lstmcore_variant_steps(lstmcore_session *s, const op *o, const float *gates, size_t rows, float *h[2], float *c,
+                            float *out) {
     for (size_t t = 0; t < rows; t++) {
-        lstmcore_variant_step(s, o, s->gates + t * s->gates_row, 0, 1, h[0], h[1], c);
+        lstmcore_variant_step(s, o, gates + t * s->gates_row, 0, 1, h[0], h[1], c);
         float *const newest = h[1];
         h[1] = h[0];
         h[0] = newest;

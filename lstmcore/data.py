@@ -92,7 +92,8 @@ def read_parquet_table(path: str) -> Any:
     """A pyarrow.Table. Raises OSError, ValueError and ImportError as `read`."""
     parquet = terminal.need("pyarrow.parquet", "data")
     lib = terminal.need("pyarrow", "data")
-    with open_plain(path, ValueError) as file:
+    with open_plain(path, ValueError), lib.OSFile(path) as file:
+        # Arrow's own file: of one of Python's, Arrow's threads would let go when the interpreter is gone, and abort.
         try:
             table = parquet.ParquetFile(file).read()
         except (lib.ArrowException, OSError) as error:

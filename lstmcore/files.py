@@ -11,8 +11,9 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from lstmcore import terminal
 from lstmcore.errors import ModelFormatError
 
 #: How a pointer file of Git LFS begins, which a clone without Git LFS has in place of a large file.
@@ -80,6 +81,24 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file, whole or not at all; see `replacing`."""
     with replacing(path) as file:
         file.write(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8, whole or not at all; see `replacing`."""
+    write_whole(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> None:
+    """Write one JSON document as `terminal.write_json` does, whole or not at all; see `replacing`."""
+    text = io.StringIO()
+    terminal.write_json(document, text)
+    write_text(path, text.getvalue())
+
+
+def write_figure(path: str | os.PathLike[str], figure: Any) -> None:
+    """Write a figure of matplotlib in the format that the suffix names, whole or not at all; see `replacing`."""
+    with replacing(path) as file:
+        figure.savefig(file, format=Path(path).suffix.removeprefix(".") or "png")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from lstmcore.inputs import as_integer, as_numbers, as_out, as_real
 from lstmcore.layers import Array
+from lstmcore.stopping import workers
 from lstmcore.streaming import check_window
 from lstmcore.terminal import progress
 
@@ -60,12 +60,11 @@ def predict_windows(
 
     pieces = range(0, count, at_once)
     if threads == 1:
-        done: Iterator[int] = map(work, pieces)
-        _follow(done, count, len(ticks))
+        _follow(map(work, pieces), count, len(ticks))
     else:
-        with ThreadPoolExecutor(threads) as pool:
+        with workers(threads) as run:
             # In order, so that what is done is what the last result says.
-            _follow(pool.map(work, pieces), count, len(ticks))
+            _follow(run(work, pieces), count, len(ticks))
     return answers if out is None else out
 
 

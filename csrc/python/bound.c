@@ -20,6 +20,8 @@
 #define NO_IMPORT_ARRAY
 #include <numpy/arrayobject.h>
 
+#include "lstmcore.h"
+
 enum { MAX_DIMENSIONS = 2 };
 
 typedef int function(void *handle);
@@ -92,7 +94,18 @@ static int take(const Bound *self, PyObject *given) {
     return fits(self, array) && copy(self, array);
 }
 
-/* Call one of the core's functions. Returns -1 and an error where another thread is in it. */
+/* Set the error that a handler of signals has raised while the core ran; see stop.c. */
+static void raise_kept(void) {
+    PyObject *stop = PyImport_ImportModule("lstmcore._stop");
+    PyObject *none = stop == NULL ? NULL : PyObject_CallMethod(stop, "raise_kept", NULL);
+    if (none != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "stopped, and nobody has said why");
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(stop);
+}
+
+/* Call one of the core's functions. Returns -1 and an error where another thread is in it, or it was stopped. */
 static int call(const Bound *self, function *f, int yields) {
     int code;
     if (yields) {
@@ -102,11 +115,12 @@ static int call(const Bound *self, function *f, int yields) {
     } else {
         code = f(self->handle);
     }
-    if (code != 0) {
+    if (code == LSTMCORE_STOPPED) {
+        raise_kept();
+    } else if (code != LSTMCORE_OK) {
         PyErr_SetObject(PyExc_RuntimeError, self->busy);
-        return -1;
     }
-    return 0;
+    return code == LSTMCORE_OK ? 0 : -1;
 }
 
 static PyObject *answer(const Bound *self) {

@@ -14,6 +14,7 @@ from fitting import Part, Recipe, choose_threshold, settings_of, trade_auc
 from pieces import Piece, Pieces
 from samples import Sample
 
+from lstmcore.files import write_text
 from lstmcore.windows import Fold
 
 CELLS = ("lstm", "gru")
@@ -31,7 +32,7 @@ def train_all(
                 made = dataclasses.replace(recipe, cell=cell)
                 arguments = (out, samples, name, fold, made, seed)
                 todo.append(Piece(name, settings_of(made, fold, seed), train_one, arguments))
-    store.train_report(out).write_text(json.dumps(pieces.run(todo, "models"), indent=1))
+    write_text(store.train_report(out), json.dumps(pieces.run(todo, "models"), indent=1))
 
 
 def train_one(out: Path, samples: Sequence[Sample], name: str, fold: Fold, recipe: Recipe, seed: int) -> dict[str, Any]:

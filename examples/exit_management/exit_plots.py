@@ -9,6 +9,7 @@ import numpy as np
 from outcomes import BASELINE, MODELS, RULES
 
 from lstmcore.demo.plot import BLUE, GREY, INK, ORANGE, RED
+from lstmcore.files import write_figure
 from lstmcore.terminal import need
 
 GREEN = "#3d7a5f"
@@ -49,7 +50,7 @@ def _title(axes: Any, text: str) -> None:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, format="png")
+    write_figure(path, figure)
     return path
 
 

@@ -15,10 +15,12 @@ from labels import HORIZON
 from outcomes import BASELINE, MODELS
 from trades import BREAKOUT_BARS, MAX_BARS, RISK_IN_ATR
 
+from lstmcore.files import write_text
+
 
 def write(path: Path, results: dict[str, Any]) -> None:
     """The report as Markdown; its pictures lie beside it."""
-    path.write_text("\n\n".join(_sections(results)) + "\n", encoding="utf-8")
+    write_text(path, "\n\n".join(_sections(results)) + "\n")
 
 
 def markdown(table: Table) -> str:

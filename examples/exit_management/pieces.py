@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lstmcore.files import write_text
 from lstmcore.terminal import progress
 
 
@@ -81,9 +82,8 @@ class Pieces:
 
     def _keep(self, piece: Piece, result: dict[str, Any], seconds: float) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        whole = self._file(piece).with_suffix(".part")  # a run that is ended while it writes leaves no half piece
-        whole.write_text(json.dumps({"settings": piece.settings, "seconds": seconds, "result": result}))
-        whole.replace(self._file(piece))
+        kept = {"settings": piece.settings, "seconds": seconds, "result": result}
+        write_text(self._file(piece), json.dumps(kept))
 
     def _file(self, piece: Piece) -> Path:
         return self.folder / f"{piece.name}.json"

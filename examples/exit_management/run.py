@@ -23,6 +23,7 @@ from typing import Any
 import store
 from pieces import OutOfTime, Pieces
 
+from lstmcore.files import write_text
 from lstmcore.text import clean
 
 PACKAGES = ("arch", "torch", "pytorch_lightning", "torchmetrics", "matplotlib")
@@ -110,7 +111,7 @@ def study(out: Path, plan: Plan, seed: int, pieces: Pieces) -> int:
     recipe = Recipe(epochs=plan.epochs)
     seeds = range(seed, seed + plan.seeds)
     config = {"plan": asdict(plan), "seed": seed, "recipe": asdict(recipe)}
-    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
     store.score_report(out).unlink(missing_ok=True)
     deploy.train_all(out, samples, folds, recipe, seeds, pieces)
     scorer = [sys.executable, str(Path(__file__).with_name("score.py")), "--out", str(out)]
@@ -136,8 +137,8 @@ def study(out: Path, plan: Plan, seed: int, pieces: Pieces) -> int:
     }
     results["training_minutes"] = pieces.seconds() / 60
     equity = results.pop("equity")  # long, and nobody reads it: in a file of its own
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "equity.json").write_text(json.dumps(equity) + "\n")
+    write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(out / "equity.json", json.dumps(equity) + "\n")
     exit_plots.draw(out, results | {"equity": equity})
     exit_prose.write(out / "report.md", results)
     exit_report.show(results)

@@ -20,6 +20,7 @@ from exits import by_score
 from samples import Sample, load_samples
 
 import lstmcore
+from lstmcore.files import write_text
 from lstmcore.layers import Array
 from lstmcore.metrics import auc
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     by_name = {sample.name: sample for sample in load_samples()}
     models = json.loads(store.train_report(out).read_text())
     report = [score_model(out, model["name"], model["threshold"], by_name) for model in models]
-    store.score_report(out).write_text(json.dumps(report, indent=1))
+    write_text(store.score_report(out), json.dumps(report, indent=1))
     return 0 if all(model["within_limit"] for model in report) else 1
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lstmcore.files import replacing
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -18,7 +20,8 @@ class Answers:
 
     def save(self, path: Path) -> None:
         """Write a .npz file."""
-        np.savez(path, **vars(self))
+        with replacing(path) as file:
+            np.savez(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Answers:

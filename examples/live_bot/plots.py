@@ -10,6 +10,7 @@ from report import PARTS
 
 from lstmcore.demo.plot import BLUE, GREY, INK, ORANGE, RED
 from lstmcore.feed import delays
+from lstmcore.files import write_figure
 from lstmcore.layers import Array
 from lstmcore.terminal import need
 from lstmcore.text import plotted
@@ -57,7 +58,7 @@ def _parts(path: Path, at: dict[str, Array], title: str) -> Path:
     axes.set_xlabel("microseconds, logarithmic")
     axes.set_ylabel("share of ticks, logarithmic")
     axes.legend(frameon=False)
-    figure.savefig(path, format="png")
+    write_figure(path, figure)
     return path
 
 
@@ -79,5 +80,5 @@ def _bursts(path: Path, at: dict[str, Array], title: str) -> Path:
     axes.set_xlabel("ticks within the last millisecond, logarithmic")
     axes.set_ylabel("microseconds, logarithmic")
     axes.legend(frameon=False)
-    figure.savefig(path, format="png")
+    write_figure(path, figure)
     return path

@@ -14,11 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lstmcore import terminal
+from lstmcore import files, terminal
 from lstmcore.text import clean
 
 SERVER = Path(__file__).with_name("server.py")
@@ -71,14 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not follower.answers:
         print(f"run.py: {clean(recording)} holds no ticks", file=sys.stderr)
         return 1
-    np.save(out / "answers.npy", np.array(follower.answers, np.float32))
+    with files.replacing(out / "answers.npy") as file:
+        np.save(file, np.array(follower.answers, np.float32))
     agrees = offline.agrees(follower, received, options.tick_size)
     found = report.facts(follower) | {"injected": injected, "offline_agrees": agrees}
     report.show(found)
     print(f"The offline run of {clean(received)}: " + ("the same bits." if agrees else "OTHER ANSWERS."))
     if injected:
         print("Injected: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in injected.items()))
-    _write(out / "report.json", found)
+    files.write_json(out / "report.json", found)
     try:
         pictures = plots.draw(out, report.moments(follower), Path(recording).name)
         print("Pictures: " + clean(", ".join(map(str, pictures))))
@@ -94,11 +94,6 @@ def _line(process: subprocess.Popen[str]) -> str:
     if not line:
         raise RuntimeError(f"server.py ended with status {process.wait()}")
     return line
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        terminal.write_json(document, file)
 
 
 if __name__ == "__main__":

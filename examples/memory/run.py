@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import lstmcore
-from lstmcore import plot, terminal
+from lstmcore import files, plot, terminal
 from lstmcore.attribution import input_gradient
 from lstmcore.plot.lengths import NETWORKS, Network
 
@@ -50,14 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for network, ticks in terminal.progress(cells, len(cells), "training"):
         shares = [accuracy(train(network, ticks, seed, options.batches), ticks, seed) for seed in range(options.seeds)]
         measured[str(network)].append({"ticks": ticks, "accuracy": shares, "mean": interval(shares)})
-    (options.out / "accuracy.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    files.write_text(options.out / "accuracy.json", json.dumps(measured, indent=2) + "\n")
     title = f"Accuracy on {TEST} new windows, mean of {options.seeds} seeds and its 95 % bootstrap interval"
     terminal.table(["network", *(f">{ticks} ticks" for ticks in options.lengths)], rows(measured), title)
 
     figures = {name: tuple(zip(*(cell["mean"] for cell in cells), strict=True)) for name, cells in measured.items()}
     heading = f"Recalling the first tick ({UNITS} units, {options.seeds} seeds, 95 % intervals)"
-    plot.accuracy(options.lengths, figures, chance=0.5, title=heading).savefig(options.out / "accuracy.png")
-    plot.vanishing_gradient().savefig(options.out / "vanishing_gradient.png")
+    accuracies = plot.accuracy(options.lengths, figures, chance=0.5, title=heading)
+    files.write_figure(options.out / "accuracy.png", accuracies)
+    files.write_figure(options.out / "vanishing_gradient.png", plot.vanishing_gradient())
     ticks = min(options.lengths, key=lambda length: abs(length - SHOWN_TICKS))
     print("\n".join(show_memory(options.out, ticks, options.batches)))
     return 0
@@ -85,8 +86,9 @@ def show_memory(out: Path, ticks: int, batches: int) -> list[str]:
     model = lstmcore.from_torch(module)
     model.save(out / "recall.safetensors")
     window = x[0].numpy()
-    np.save(out / "window.npy", window)
-    plot.overview(model, window, features=["value", "first"]).savefig(out / "memory.png")
+    with files.replacing(out / "window.npy") as file:
+        np.save(file, window)
+    files.write_figure(out / "memory.png", plot.overview(model, window, features=["value", "first"]))
     with torch.inference_mode():
         difference = float(np.abs(model(x.numpy()) - module(x).numpy()).max())
     other = window.copy()

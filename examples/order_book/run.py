@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lstmcore import files
 from lstmcore.text import clean
 
 NEEDED = ("lightgbm", "matplotlib", "msgspec", "numba", "pytorch_lightning", "sklearn", "torch", "torchmetrics")
@@ -145,7 +146,7 @@ def _run(options: argparse.Namespace) -> None:
     }
     _write(out / "results.json", results)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))  # what the file holds is what is reported
-    (out / "report.md").write_text(report.markdown(results), encoding="utf-8")
+    files.write_text(out / "report.md", report.markdown(results))
     for said in verdicts.on_the_book(results["simulated"]["summary"]):
         print(said)
     print(f"{out / 'report.md'}: {results['run']['seconds']:.0f} seconds")
@@ -225,10 +226,7 @@ def _device() -> str:
 
 
 def _write(path: Path, document: Any) -> None:
-    from lstmcore import terminal
-
-    with path.open("w", encoding="utf-8") as file:
-        terminal.write_json(document, file)
+    files.write_json(path, document)
 
 
 if __name__ == "__main__":

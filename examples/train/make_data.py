@@ -6,10 +6,12 @@ python examples/train/make_data.py [--out FILE]
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 
 import numpy as np
 
+from lstmcore import files
 from lstmcore.demo import market
 
 HOURS = 2 * 365 * 24
@@ -22,7 +24,7 @@ def main() -> None:
     out = parser.parse_args().out
     quotes = market.simulate(HOURS, seed=0)
     features = market.features(quotes)
-    with open(out, "w", encoding="utf-8") as file:
+    with files.replacing(out) as binary, io.TextIOWrapper(binary, "utf-8") as file:
         print("time", "mid", *market.FEATURES, sep=",", file=file)
         for hour, (mid, row) in enumerate(zip(quotes.mid, features, strict=True)):
             stamp = np.datetime64("2020-01-01T00") + np.timedelta64(hour, "h")

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore import stopping
 from lstmcore.backends.streams import ReferenceSteps, Slider, WholeWindows, answer_shape
 from lstmcore.errors import BackendError
 from lstmcore.layers import Array, Layer, Recurrent, Shape
 
-WINDOWS_AT_ONCE = 256  # that are copied out of a series
+WINDOWS_AT_ONCE = 256  # that are copied out of a series, of as many
+NUMBERS_AT_ONCE = 1 << 20
 
 #: In the order in which "auto" takes them.
 NAMES = ("c", "numba", "numpy")
@@ -61,8 +63,10 @@ class Runner(abc.ABC):
     def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
         """Answer every window of a series (rows, F) in `dtype`, C-contiguous, in `answers` (N, *output)."""
         views = np.lib.stride_tricks.sliding_window_view(series, window, axis=0)[::stride].transpose(0, 2, 1)
-        for n in range(0, len(views), WINDOWS_AT_ONCE):
-            some = slice(n, n + WINDOWS_AT_ONCE)
+        at_once = max(1, min(WINDOWS_AT_ONCE, NUMBERS_AT_ONCE // (window * series.shape[1])))
+        for n in range(0, len(views), at_once):
+            stopping.check()
+            some = slice(n, n + at_once)
             answers[some] = self.run(np.ascontiguousarray(views[some]), None, None)
 
 

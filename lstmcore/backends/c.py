@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from lstmcore.backends import Runner
-from lstmcore.backends.c_binding import Bound, address, check, ffi, floats, function, kernel_name, kernels_here, lib
+from lstmcore.backends.c_binding import (
+    STOP,
+    Bound,
+    address,
+    check,
+    ffi,
+    floats,
+    function,
+    kernel_name,
+    kernels_here,
+    lib,
+)
 from lstmcore.backends.c_layers import ADD
 from lstmcore.backends.numpy import start_of
 from lstmcore.backends.streams import Slider, answer_shape
@@ -151,6 +162,7 @@ class Session:
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
         check(lib.lstmcore_session_new(model, out), "a session's memory")
+        check(lib.lstmcore_session_watch(out[0], STOP, ffi.NULL), "watch")
         #: Freed with the last name for it. Who calls the core with it has one, for the call may outlive the thread's
         #: other names: those of daemon threads go when the program ends, while such a thread is still in the core.
         self.handle = ffi.gc(out[0], lib.lstmcore_session_free)

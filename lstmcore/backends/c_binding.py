@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
+from lstmcore import stopping
 from lstmcore.errors import BackendError
 from lstmcore.layers import Array
 
 try:
+    from lstmcore import _stop
     from lstmcore._bound import Bound
     from lstmcore._core import ffi, lib
 except ImportError as error:
@@ -17,9 +21,15 @@ except ImportError as error:
         f"is {Path(__file__).parents[1]}"
     ) from error
 
-__all__ = ["Bound", "address", "check", "ffi", "floats", "function", "kernel_name", "kernels_here", "lib"]
+__all__ = ["STOP", "Bound", "address", "check", "ffi", "floats", "function", "kernel_name", "kernels_here", "lib"]
 
-NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN = 1, 2, 3, 4
+NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN, STOPPED = 1, 2, 3, 4, 7
+
+#: What `watch` functions of the core are given, so that Ctrl-C ends long calls.
+STOP = ffi.cast("int (*)(void *)", _stop.ADDRESS)
+stopping.listeners.append(_stop.set_flag)
+_stop.set_main(threading.main_thread().ident or 0)
+os.register_at_fork(after_in_child=lambda: _stop.set_main(threading.get_ident()))
 
 
 def kernel_name(k: int) -> str:
@@ -33,9 +43,15 @@ def kernels_here() -> list[str]:
 
 
 def check(code: int, what: str) -> None:
-    """Raise what the core's code means: BackendError, MemoryError, ValueError or RuntimeError."""
+    """Raise what the core's code means: BackendError, MemoryError, ValueError or RuntimeError.
+
+    Of a call that was stopped, what stopped it: KeyboardInterrupt, or whatever else the handler of a signal raised.
+    """
     if code == 0:
         return
+    if code == STOPPED:
+        _stop.raise_kept()
+        raise stopping.Stopped(what)
     text = f"{what}: {ffi.string(lib.lstmcore_error(code)).decode()}"
     if code in (NO_SUCH_KERNEL, CANNOT_RUN):
         raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.backends.c_binding import BAD_ARGUMENT, Bound, address, check, ffi, floats, function, lib
+from lstmcore.backends.c_binding import BAD_ARGUMENT, STOP, STOPPED, Bound, address, check, ffi, floats, function, lib
 from lstmcore.backends.streams import Ask, Parts, Run, Slider, state_parts
 from lstmcore.layers import Array, Layer
 
@@ -33,6 +33,7 @@ class CSlider(Slider):
         out = ffi.new("lstmcore_sliding **")
         what = f"the states of {streams} streams of windows of {window} ticks"
         check(lib.lstmcore_sliding_new(model, window or 0, streams, out), what)
+        check(lib.lstmcore_sliding_watch(out[0], STOP, ffi.NULL), "watch")
         self._handle = ffi.gc(out[0], lib.lstmcore_sliding_free)
         super().__init__(features, answer, np.dtype(np.float32))
         check(lib.lstmcore_sliding_bind(self._handle, floats(self.x), floats(self.y)), "bind")
@@ -55,7 +56,8 @@ class CSlider(Slider):
         return bound.run, bound.ask
 
     def catch_up(self) -> None:
-        lib.lstmcore_sliding_catch_up(self._handle)
+        if (code := lib.lstmcore_sliding_catch_up(self._handle)) == STOPPED:
+            check(code, "catch_up")
 
     def start_helper(self, spins: bool, cpu: int) -> None:
         code = lib.lstmcore_sliding_start_helper(self._handle, spins, min(cpu, MAX_INT))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore import stopping
 from lstmcore.backends import Runner
 from lstmcore.backends.graph_streams import GraphSlider
 from lstmcore.backends.numpy import start_of
@@ -146,13 +147,12 @@ class GraphRunner(Runner):
         return ("T", features) if value == 0 else self.nodes[value - 1].shape
 
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
+        answers = []
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            return np.stack(
-                [
-                    self._run_window(x, None if h is None else h[n], None if c is None else c[n])
-                    for n, x in enumerate(windows)
-                ]
-            )
+            for n, x in enumerate(windows):
+                stopping.check()
+                answers.append(self._run_window(x, None if h is None else h[n], None if c is None else c[n]))
+        return np.stack(answers)
 
     def _run_window(self, x: Array, h: Array | None, c: Array | None) -> Array:
         values = [Value(x)]

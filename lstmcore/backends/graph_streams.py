@@ -36,9 +36,19 @@ class GraphSlider(OneByOne):
         ]
 
     def take(self, stream: int, x: Array, y: Array) -> None:
+        ticks = self.seen[stream] + 1
+        answers: dict[int, Array] = {}
+        try:
+            self._take(stream, x, y, ticks, answers)
+        except BaseException:  # Ctrl-C: a tick is taken by all the chains or by none, so by those that have not yet
+            self._take(stream, x, y, ticks, answers)
+            raise
+
+    def _take(self, stream: int, x: Array, y: Array, ticks: int, answers: dict[int, Array]) -> None:
+        """Let the chains that have taken fewer than `ticks` take `x`; `answers` has those of the others."""
         values = [x]
-        for node, slider in zip(self.nodes, self.sliders, strict=True):
-            given = [values[n] for n in node.reads]
+        for n, (node, slider) in enumerate(zip(self.nodes, self.sliders, strict=True)):
+            given = [values[read] for read in node.reads]
             if type(node.layers[0]) in self.merges:
                 with np.errstate(invalid="ignore", over="ignore", under="ignore"):
                     out = merged(given, self.merges[type(node.layers[0])])
@@ -49,11 +59,12 @@ class GraphSlider(OneByOne):
                 if slider is None:
                     out = node.runner.run(tick[np.newaxis], None, None)
                 else:
-                    out = np.empty((1, *slider.y.shape), slider.y.dtype)
-                    slider.push(np.array([stream], np.uintp), tick, out)
+                    out = answers.setdefault(n, np.empty((1, *slider.y.shape), slider.y.dtype))
+                    if slider.ticks(stream) < ticks:
+                        slider.push(np.array([stream], np.uintp), tick, out)
             values.append(out.reshape(answer_shape(node.shape, None)))
-        self.seen[stream] += 1
         y[...] = values[-1].reshape(y.shape)
+        self.seen[stream] = ticks
 
     def reset(self, stream: int) -> None:
         for slider in self.sliders:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstmcore import stopping
 from lstmcore.backends import Runner
 from lstmcore.backends import numba_kernels as kernels
 from lstmcore.backends import numba_program as program
@@ -80,8 +81,9 @@ class NumbaRunner(Runner):
             for n, window in enumerate(windows):
                 if h is not None and c is not None:
                     session.start(h[n], c[n])
+                stopping.check()
                 session.x[...] = window
-                self._run(*session.arguments)
+                session.run(self._run)
                 answers[n] = session.y
         finally:  # the next window begins as usual, whatever happened here
             if h is not None:
@@ -101,7 +103,7 @@ class NumbaRunner(Runner):
         if session.shape != window.shape:
             return None
         session.x[...] = window
-        self._run(*session.arguments)
+        session.run(self._run)
         return session.answer()
 
     def _session(self, shape: tuple[int, ...]) -> Session:
@@ -145,11 +147,26 @@ class Session:
         for fields, operation in zip(written, model.operations, strict=True):
             rows = self._place(fields, operation, rows)
         self._memory = aligned(self._size)
-        self.arguments = written, model.weights, self._memory
+        self._weights = model.weights
+        self._program = written
+        #: The program in pieces of bounded work, where it is much.
+        self._pieces = list(program.cut(written))
         self.x = x.of(self._memory)
         self.y = rows.of(self._memory).reshape(answer)
         #: The answer as the caller's own: an array, or for the shape () a number.
         self.answer: Callable[[], Array] = self.y.copy if answer else functools.partial(self.y.__getitem__, ())
+
+    def run(self, run: Callable[[Array, Array, Array], None]) -> None:
+        """Answer the window in x. Between two pieces Ctrl-C is heard."""
+        if len(self._pieces) == 1:
+            run(self._program, self._weights, self._memory)
+            return
+        for piece in self._pieces:
+            stopping.check()
+            run(piece.program, self._weights, self._memory)
+            if piece.goes_on is not None:  # the next piece begins with the c that this one leaves
+                c, row = piece.goes_on
+                self._memory[c + row : c + 2 * row] = self._memory[c : c + row]
 
     def start(self, h: Array, c: Array) -> None:
         """Set the initial states, the layers' values one behind the other. They stay until they are set again."""
@@ -174,7 +191,7 @@ class Session:
             y = Rows(self._room((1 + x.rows) * stride), 1 + x.rows, units, stride)
             self._h.append(y._replace(rows=1))
             if kind == program.LSTM:
-                cell = self._room(2 * stride)
+                cell = self._room(3 * stride) + stride  # room for a piece, then as the kernels have it
                 self._c.append(Rows(cell + stride, 1, units, stride))
             else:  # one step's products, of at most three gates, each filling up its last tile
                 product, reset = self._room(3 * stride + TILE), self._room(stride)

@@ -6,7 +6,13 @@ that it needs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
 from lstmcore.backends.numba_vectors import LANES
+from lstmcore.layers import Array
 
 #: What is summed side by side, in four vectors: the gates of 16 units of an LSTM, or 64 outputs of a Linear.
 TILE = 4 * LANES
@@ -20,3 +26,37 @@ FIELDS = (
 #: The layers with a state come first. `GRU_BEFORE` is the GRU whose reset gate works on h, before the product.
 LSTM, GRU, GRU_BEFORE, RNN_TANH, RNN_RELU = range(5)
 LINEAR, AFFINE, COPY, SOFTMAX, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, TANH, SIGMOID = range(5, 16)
+
+#: Multiply-adds that one call takes, some tens of milliseconds, so that Ctrl-C is heard; and what an element counts as.
+WORK_AT_ONCE, ELEMENT = 1 << 27, 32
+
+
+class Piece(NamedTuple):
+    """Some operations, or some rows of one."""
+
+    program: Array  # (N, len(FIELDS)) int64
+    goes_on: tuple[int, int] | None = None  # where an LSTM's c is that goes on from an earlier piece, and its length
+
+
+def cut(program: Array) -> Iterator[Piece]:
+    """A program, (N, len(FIELDS)) int64, in pieces of bounded work; one piece if that is little.
+
+    The steps of a recurrent operation go on from the h in the row before, where the last piece left it, and from a c
+    that is taken from behind the place where the piece works: that is where the first piece worked.
+    """
+    work = [int(op[X_ROW] * ELEMENT + (op[INPUTS] + op[UNITS]) * op[BLOCKS] * TILE) for op in program]
+    if sum(n * int(op[ROWS]) for n, op in zip(work, program, strict=True)) <= WORK_AT_ONCE:
+        yield Piece(program)
+        return
+    for op, each in zip(program, work, strict=True):
+        at_once = max(1, WORK_AT_ONCE // each)
+        for begin in range(0, int(op[ROWS]), at_once):
+            piece = op.copy()
+            piece[ROWS] = min(at_once, op[ROWS] - begin)
+            piece[X] += begin * op[X_ROW]
+            piece[Y] += begin * (op[INPUTS] if op[KIND] == COPY else op[Y_ROW])
+            goes_on = None
+            if begin and op[KIND] == LSTM:
+                piece[C] -= op[Y_ROW]
+                goes_on = int(piece[C]), int(op[Y_ROW])
+            yield Piece(np.array([piece]), goes_on)

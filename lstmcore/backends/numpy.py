@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore import reference
+from lstmcore import reference, stopping
 from lstmcore.activations import Activation as Function
 from lstmcore.backends import Runner
 from lstmcore.layers import (
@@ -96,11 +96,12 @@ def run_layer(layer: Recurrent, x: Array, h: Array, c: Array) -> tuple[Array, Ar
     h, c = h.copy(), c.copy()
     for k in range(layer.num_layers):
         step = step_of(layer, k)
-        steps = []
-        for x_t in x:
-            h[k], c[k] = step(x_t, h[k], c[k])
-            steps.append(h[k].copy())
-        x = np.stack(steps)
+        steps = np.empty((len(x), h.shape[1]), h.dtype)
+        for t, x_t in enumerate(x):
+            stopping.check()
+            steps[t], c[k] = step(x_t, h[k], c[k])
+            h[k] = steps[t]
+        x = steps
     return (x if layer.return_sequences else x[-1]), h, c
 
 

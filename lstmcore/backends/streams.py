@@ -135,7 +135,8 @@ class ReferenceSteps(OneByOne):
     def __init__(self, layers: Sequence[Layer], answer: tuple[int, ...], features: int, dtype: Any, streams: int):
         super().__init__(features, answer, dtype, streams)
         self.layers = [layer.map_weights(lambda w: w.astype(dtype, copy=False)) for layer in layers]
-        self.states: list[dict[str, tuple[Array, Array]]] = [{} for _ in range(streams)]
+        #: Of each stream: h and c of each layer, and how many ticks it has seen.
+        self.states: list[tuple[dict[str, tuple[Array, Array]], int]] = [({}, 0)] * streams
         for stream in range(streams):
             self.reset(stream)
 
@@ -143,37 +144,43 @@ class ReferenceSteps(OneByOne):
         from lstmcore.backends.numpy import EQUATIONS, run_layer
 
         x = x[np.newaxis]
-        states = self.states[stream]
+        states, seen = self.states[stream]
+        new = {}
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             for layer in self.layers:
                 if isinstance(layer, Recurrent):
                     x, h, c = run_layer(layer, x, *states[layer.name])
-                    states[layer.name] = h, c
+                    new[layer.name] = h, c
                 else:
                     x = EQUATIONS[type(layer)](layer, x)
-        self.seen[stream] += 1
         y[...] = x.reshape(y.shape)
+        self.states[stream] = new, seen + 1  # at once: Ctrl-C may come between any two operations
+
+    def ticks(self, stream: int) -> int:
+        return self.states[stream][1]
 
     def reset(self, stream: int) -> None:
         from lstmcore.backends.numpy import start_of
 
-        for layer in self.layers:
-            if isinstance(layer, Recurrent):
-                self.states[stream][layer.name] = start_of(layer, self.x.dtype)
-        self.seen[stream] = 0
+        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        self.states[stream] = {layer.name: start_of(layer, self.x.dtype) for layer in recurrent}, 0
 
     def get(self, stream: int) -> tuple[Parts, int]:
-        pairs = self.states[stream].items()
+        states, seen = self.states[stream]
+        pairs = states.items()
         named = {f"{n}.{p}": a for n, pair in pairs for p, a in zip("hc", pair, strict=True) if a.size}
         parts = {f"{n}_l{k}": row[np.newaxis].copy() for n, rows in named.items() for k, row in enumerate(rows)}
-        return parts, self.seen[stream]
+        return parts, seen
 
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        for name, (h, c) in self.states[stream].items():
+        new = {}
+        for name, pair in self.states[stream][0].items():
+            h, c = (array.copy() for array in pair)
             for part, array in (("h", h), ("c", c)):
-                rows = [parts[f"{name}.{part}_l{k}"][0] for k in range(len(array))] if array.size else array
-                array[...] = rows
-        self.seen[stream] = ticks
+                for k in range(len(array) if array.size else 0):
+                    array[k] = parts[f"{name}.{part}_l{k}"][0]
+            new[name] = h, c
+        self.states[stream] = new, ticks
 
 
 class WholeWindows(OneByOne):
@@ -188,11 +195,11 @@ class WholeWindows(OneByOne):
         self.windows = np.zeros((streams, window, features), runner.dtype)
 
     def take(self, stream: int, x: Array, y: Array) -> None:
-        window = self.windows[stream]
-        window[:-1] = window[1:]
-        window[-1] = x
-        self.seen[stream] += 1
-        y[...] = self.runner.run_window(window) if self.seen[stream] >= len(window) else np.nan
+        window = np.concatenate([self.windows[stream, 1:], x[np.newaxis]])
+        seen = self.seen[stream] + 1
+        y[...] = self.runner.run_window(window) if seen >= len(window) else np.nan
+        self.windows[stream] = window  # only now, and in one go: an answer may be interrupted
+        self.seen[stream] = seen
 
     def reset(self, stream: int) -> None:
         self.windows[stream] = 0

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 import lstmcore
-from lstmcore import bench, commands, peers, terminal
+from lstmcore import bench, commands, files, peers, terminal
 from lstmcore.comparison import steps_of
 from lstmcore.errors import BackendError
 from lstmcore.text import clean
@@ -70,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     show(facts)
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            terminal.write_json(facts, file)
+        files.write_json(options.json, facts)
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lstmcore import commands, terminal
+from lstmcore import commands, files, terminal
 from lstmcore import data as data_files
 
 PICTURES = ("overview", "score", "attribution", "state", "gates")
@@ -60,6 +60,6 @@ def run(options: argparse.Namespace) -> int:
         "state": lambda: plot.state(trace, layer),
         "gates": lambda: plot.gates(trace, layer),
     }
-    draw[options.picture]().savefig(options.out)
+    files.write_figure(options.out, draw[options.picture]())
     terminal.note(f"{options.out}: {options.picture} of {len(window)} ticks")
     return 0

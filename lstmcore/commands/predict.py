@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +18,7 @@ from typing import TextIO
 import numpy as np
 
 import lstmcore
-from lstmcore import commands, terminal
+from lstmcore import commands, files, terminal
 from lstmcore import data as data_files
 from lstmcore.layers import Array
 from lstmcore.windows import windows
@@ -104,11 +105,12 @@ def index_columns(header: list[str]) -> int:
 
 
 def _write(path: str, header: list[str], table: Array) -> None:
-    if Path(path).suffix.lower() == ".npy":
-        np.save(path, table)
-        return
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        _write_csv(file, header, table)
+    with files.replacing(path) as file:
+        if Path(path).suffix.lower() == ".npy":
+            np.save(file, table)
+        else:
+            with io.TextIOWrapper(file, "utf-8", newline="") as text:
+                _write_csv(text, header, table)
 
 
 def _write_csv(file: TextIO, header: list[str], table: Array) -> None:

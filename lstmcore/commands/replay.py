@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import lstmcore
-from lstmcore import bench, commands, peers, terminal
+from lstmcore import bench, commands, files, peers, terminal
 from lstmcore.comparison import largest_difference, steps_of
 from lstmcore.demo.market import FEATURES, TICK_SIZE
 from lstmcore.feed import delays, engines
@@ -117,8 +117,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _show(facts)
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            terminal.write_json(facts, file)
+        files.write_json(options.json, facts)
     return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from lstmcore.demo import market
 from lstmcore.demo.run import WINDOW, latency
+from lstmcore.files import write_figure
 from lstmcore.layers import Array
 from lstmcore.terminal import need
 
@@ -69,7 +70,7 @@ def draw(path: Path, mid: Array, signal: Array, ns: Array, title: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.set_axisbelow(True)
-    figure.savefig(path, format="png")
+    write_figure(path, figure)
 
 
 def _histogram(axes: Any, us: Array) -> None:

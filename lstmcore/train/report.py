@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from lstmcore import terminal
 from lstmcore._version import __version__
+from lstmcore.files import write_figure, write_json, write_text, write_whole
 from lstmcore.text import markdown
 from lstmcore.train.config import Config
 from lstmcore.train.run import MODEL, Judged, figures
@@ -61,13 +61,12 @@ def write(config: Config, table: Table, judged: Sequence[Judged], source: Path, 
         What report.json holds.
     """
     facts = collect(config, table, judged)
-    shutil.copyfile(out / f"fold_{judged[-1].fold.number}" / MODEL, out / MODEL)
+    write_whole(out / MODEL, (out / f"fold_{judged[-1].fold.number}" / MODEL).read_bytes())
     if source.resolve() != (out / "config.toml").resolve():
-        shutil.copyfile(source, out / "config.toml")
+        write_whole(out / "config.toml", source.read_bytes())
     drawn = _draw(judged, out)
-    with open(out / "report.json", "w", encoding="utf-8") as file:
-        terminal.write_json(facts, file)
-    (out / "report.md").write_text("\n".join(text(facts, drawn)) + "\n", encoding="utf-8")
+    write_json(out / "report.json", facts)
+    write_text(out / "report.md", "\n".join(text(facts, drawn)) + "\n")
     return facts
 
 
@@ -184,5 +183,5 @@ def _draw(judged: Sequence[Judged], out: Path) -> list[str]:
         "judgement.png": plots.judgement(labels, scores),
     }
     for name, figure in drawn.items():
-        figure.savefig(out / name)
+        write_figure(out / name, figure)
     return list(drawn)

@@ -12,7 +12,7 @@ cmake --build "$build" > /dev/null
 kernels=$("$build/kernel_bits" --list)
 expected=
 for kernel in $kernels; do
-    for program in kernel_bits poison quiet scarce; do
+    for program in kernel_bits poison quiet scarce stops; do
         if [ ! -x "$build/$program" ]; then
             continue # this system's linker has no --wrap
         fi
@@ -25,3 +25,15 @@ for kernel in $kernels; do
     done
 done
 "$build/api_fuzz" -runs=2000 -artifact_prefix="$build/"
+for kernel in $kernels; do
+    "$build/nulls" "$kernel"
+    echo "sanitized kernel $kernel, nulls"
+done
+# Threads: ThreadSanitizer does not go with the others.
+cmake -S "$root" -B "$build/threads" -DCMAKE_BUILD_TYPE=None -DLSTMCORE_WERROR=ON -DLSTMCORE_TESTS=ON \
+    -DCMAKE_C_FLAGS="-g -O1 -fsanitize=thread" > /dev/null
+cmake --build "$build/threads" --target threads > /dev/null
+for kernel in $kernels; do
+    "$build/threads/threads" "$kernel"
+    echo "sanitized kernel $kernel, threads"
+done

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import lstmcore
+from lstmcore.files import replacing
 from lstmcore.layers import Array
 
 SEQUENCE = ("RNN", "GRU", "LSTM")
@@ -29,9 +30,8 @@ class Answers:
         """Write all but the models, which are files of their own, and what it was made from."""
         about = json.dumps({"digest": digest, "deployed": self.deployed, "history": self.history})
         scores = {f"{part}/{name}": s for part in ("stacking", "test") for name, s in getattr(self, part).items()}
-        half = folder / f"half-{FILE}"
-        np.savez(half, about=np.array(about), **scores)
-        half.replace(folder / FILE)  # whole or not at all
+        with replacing(folder / FILE) as file:
+            np.savez(file, about=np.array(about), **scores)
 
     @classmethod
     def load(cls, folder: Path, digest: str) -> Answers | None:

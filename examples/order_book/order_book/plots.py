@@ -10,6 +10,7 @@ import numpy as np
 
 from lstmcore import metrics, plot
 from lstmcore.demo.market import TICK_SIZE
+from lstmcore.files import write_figure
 from lstmcore.layers import Array
 from lstmcore.plot.canvas import COLORS, GREY, INK, figure, heading, lines
 from order_book import models
@@ -40,7 +41,7 @@ def leads(
         at.set_yticks(range(len(found)), list(found))
         lines(at, title, said, "")
     axes[0].invert_yaxis()
-    canvas.savefig(path)
+    write_figure(path, canvas)
 
 
 def rocs(path: Path, run: Run) -> None:
@@ -61,7 +62,7 @@ def rocs(path: Path, run: Run) -> None:
         at.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
         lines(at, title, "share of the other ticks called a rise", "share of rises found" if at is axes[0] else "")
         at.legend(loc="lower right", fontsize=8, frameon=False, title="AUC", title_fontsize=8)
-    canvas.savefig(path)
+    write_figure(path, canvas)
 
 
 def calibration(path: Path, run: Run) -> None:
@@ -80,7 +81,7 @@ def calibration(path: Path, run: Run) -> None:
         axes, f"Calibration: tenths of the test samples, by score (seed {run.figures['seed']})", "mean score", "rises"
     )
     axes.legend(frameon=False, fontsize=9)
-    canvas.savefig(path)
+    write_figure(path, canvas)
 
 
 def episodes(path: Path, run: Run) -> None:
@@ -96,7 +97,7 @@ def episodes(path: Path, run: Run) -> None:
         grid[row, 0].set_ylabel(name)
     handles, names = grid[1, 0].get_legend_handles_labels()
     canvas.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    canvas.savefig(path)
+    write_figure(path, canvas)
 
 
 def _episode(column: Array, run: Run, number: int) -> None:
@@ -130,7 +131,7 @@ def gates(path: Path, run: Run) -> None:
     number = example(run.test, "spoof")
     if number is not None:
         end = run.test.session.script.episodes[number].told + 1
-        plot.gates(run.answers.models["LSTM"].trace(run.test.part.series[end - WINDOW : end])).savefig(path)
+        write_figure(path, plot.gates(run.answers.models["LSTM"].trace(run.test.part.series[end - WINDOW : end])))
 
 
 def trading(path: Path, found: Mapping[str, dict[str, Any]]) -> None:
@@ -148,7 +149,7 @@ def trading(path: Path, found: Mapping[str, dict[str, Any]]) -> None:
     axes.invert_yaxis()
     lines(axes, "A trade's result, with 95 % bootstrap intervals", "basis points a trade", "")
     canvas.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    canvas.savefig(path)
+    write_figure(path, canvas)
 
 
 def simulated(folder: Path, run: Run, runs: Sequence[dict[str, Any]], found: Mapping[str, Any]) -> list[Path]:
