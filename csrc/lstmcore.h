@@ -17,6 +17,10 @@
  * Alignment. Arrays that come in or go out need a float's alignment and nothing more. Exactly the elements named
  * are read or written, never a padded number of them.
  *
+ * Precision. All arrays are float32. A model that begins by subtracting a large mean (lstmcore_model_add_affine) sees
+ * inputs that are rounded already: next to 61,800 every 0.004. Where that is too coarse, subtract in double, and hand
+ * over the difference.
+ *
  * Errors. Every function that can fail returns one of the codes below and leaves its output arguments unset.
  * lstmcore_run cannot allocate and so cannot run out of memory.
  *

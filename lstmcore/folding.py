@@ -24,7 +24,13 @@ def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     kept = [_with_bias(layer) if isinstance(layer, Recurrent | Linear) else layer for layer in kept]
     kept = _fold_scaler(kept)
     kept = _fold_batch_norms(kept)
-    return tuple(layer.map_weights(_narrow) for layer in kept)
+    return narrowed(kept)
+
+
+def narrowed(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers with float32 weights, but for a scaler's mean that needs more digits."""
+    with np.errstate(over="ignore"):  # a weight beyond float32 becomes inf, as it does in torch's .float()
+        return tuple(layer.astype(np.float32) for layer in layers)
 
 
 def affine_of(norm: BatchNorm1d) -> tuple[Array, Array]:
@@ -48,11 +54,6 @@ def _wide(w: Array) -> Array:
     return w.astype(np.float64)
 
 
-def _narrow(w: Array) -> Array:
-    with np.errstate(over="ignore"):  # a weight beyond float32 becomes inf, as it does in torch's .float()
-        return w.astype(np.float32)
-
-
 def _with_bias(layer: Recurrent | Linear) -> Layer:
     w = dict(layer.weights)
     if isinstance(layer, Linear):
@@ -70,7 +71,7 @@ def _with_bias(layer: Recurrent | Linear) -> Layer:
 
 
 def _fold_scaler(layers: list[Layer]) -> list[Layer]:
-    """Divide the first layer's input weights by the scale; the mean is still subtracted from the input.
+    """Divide the first layer's input weights by the scale; a mean is still subtracted from the input.
 
     Folding the mean into the bias as well would subtract two large numbers, W·x and W·mean, after each was
     rounded: with prices near 60,000 and a scale of 50 that costs three decimal digits of the answer.
@@ -81,10 +82,11 @@ def _fold_scaler(layers: list[Layer]) -> list[Layer]:
     key = "weight_ih_l0" if isinstance(first, Recurrent) else "weight" if isinstance(first, Linear) else None
     if key is None:
         return layers
-    scale = scaler.weights["scale"]
-    scaler = scaler.replace(weights={"mean": scaler.weights["mean"], "scale": np.ones_like(scale)})
+    mean, scale = scaler.weights["mean"], scaler.weights["scale"]
     first = first.replace(weights={**first.weights, key: first.weights[key] / scale})
-    return [scaler, first, *rest]
+    if not np.any(mean):
+        return [first, *rest]
+    return [scaler.replace(weights={"mean": mean, "scale": np.ones_like(scale)}), first, *rest]
 
 
 def _fold_batch_norms(layers: list[Layer]) -> list[Layer]:

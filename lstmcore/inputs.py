@@ -94,13 +94,13 @@ def check_on_nan(on_nan: str) -> str:
     return on_nan
 
 
-def check_finite(ticks: Array, given: npt.ArrayLike) -> None:
+def check_finite(ticks: Array, given: Array) -> None:
     """Raise ValueError for a number that is not finite in ticks, (F,) or (N, F), with what it was as `given`."""
     wrong = np.argwhere(~np.isfinite(ticks))
     if len(wrong):
         *tick, feature = wrong[0].tolist()
         where = f"feature {feature}" + (f" of tick {tick[0]}" if len(ticks) > 1 and tick else "")
-        came = np.asarray(given)[tuple(wrong[0])]
+        came = given[tuple(wrong[0])]
         beyond = f", too large for {ticks.dtype}" if np.isfinite(came) else ""
         raise ValueError(f"{where} is {came}{beyond}, and on_nan is 'raise'; the stream has not changed")
 
@@ -118,14 +118,14 @@ def as_integer(value: Any, what: str, least: int) -> int:
     return number
 
 
-def as_windows(value: npt.ArrayLike, dtype: np.dtype[Any], features: int, steps: int | None) -> Array:
-    """One window (T, F) or a batch (N, T, F), C-contiguous, of `dtype`.
+def as_windows(value: npt.ArrayLike, features: int, steps: int | None) -> Array:
+    """One window (T, F) or a batch (N, T, F), in its own dtype, not copied where it is an array.
 
     Raises:
         ValueError: Another rank, feature count or length.
         TypeError: Something that does not hold numbers.
     """
-    x = as_numbers(value, dtype, "window")
+    x = as_real(value, "window")
     length = "T" if steps is None else steps
     expected = f"expected ({length}, {features}) or (N, {length}, {features})"
     if x.ndim not in (2, 3):

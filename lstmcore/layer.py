@@ -147,6 +147,10 @@ class Layer:
         """A copy with `function` applied to every weight."""
         return self.replace(weights={key: function(w) for key, w in self.weights.items()})
 
+    def astype(self, dtype: npt.DTypeLike) -> Any:
+        """A copy with every weight rounded or widened to `dtype`."""
+        return self.map_weights(lambda w: w.astype(dtype))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Layer):
             return NotImplemented
@@ -179,6 +183,14 @@ def _rebuild(
     cls: type[Layer], name: str, settings: dict[str, Any], weights: dict[str, Array], inputs: tuple[str, ...]
 ) -> Layer:
     return cls(name, weights=weights, inputs=inputs, **settings)
+
+
+def held(array: Array, dtype: npt.DTypeLike) -> Array:
+    """Finite numbers in `dtype` where it holds each of them exactly, else in float64."""
+    wide = array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(dtype)
+    return narrow if np.array_equal(narrow, wide) else wide
 
 
 def _same(a: Array, b: Array) -> bool:

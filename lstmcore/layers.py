@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from lstmcore import activations
-from lstmcore.layer import INPUT, MAX_SIZE, Array, Layer, Shape, ShapeError, show
+from lstmcore.layer import INPUT, MAX_SIZE, Array, Layer, Shape, ShapeError, held, show
 from lstmcore.recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = [
@@ -93,7 +94,11 @@ class BatchNorm1d(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Scaler(Layer):
-    """(x - mean) / scale for each input feature; stands first in a model. Raises ValueError on a scale of 0."""
+    """(x - mean) / scale for each input feature; stands first in a model. Raises ValueError on a scale of 0.
+
+    The mean may be float64 where the other weights are float32: next to 61,800.03 the next float32 is 0.004 away, and
+    what is lost there is lost from every difference.
+    """
 
     num_features: int
 
@@ -108,6 +113,17 @@ class Scaler(Layer):
     @classmethod
     def weight_shapes(cls, **settings: Any) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(("mean", "scale"), (settings["num_features"],))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The scale's: what comes out of the layer has it."""
+        dtype: np.dtype[Any] = self.weights["scale"].dtype
+        return dtype
+
+    def astype(self, dtype: npt.DTypeLike) -> Any:
+        """A copy with the scale in `dtype`, and the mean where `dtype` holds it exactly; else the mean in float64."""
+        w = self.weights
+        return self.replace(weights={"mean": held(w["mean"], dtype), "scale": w["scale"].astype(dtype)})
 
     def output_shape(self, shape: Shape) -> Shape:
         self._need_features(shape, self.num_features)

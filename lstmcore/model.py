@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lstmcore.backends import Runner, compile_model
 from lstmcore.inputs import State, as_lengths, as_numbers, as_states, as_windows
+from lstmcore.layer import held
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.stack import check_layers, unused_name
 from lstmcore.text import NAME, clean
@@ -97,8 +98,9 @@ class Model:
         """Answer one window, (T, F) -> (outputs,), or a batch of windows, (N, T, F) -> (N, outputs).
 
         Args:
-            window: Numbers, converted to float32 (with the numpy backend, to the model's dtype). The columns of a frame
-                are taken in its order, whatever their names.
+            window: Numbers of any real dtype. A scaler's mean is subtracted in the given precision, up to float64; then
+                they are rounded to float32 (with the numpy backend, to the model's dtype).
+                The columns of a frame are taken in its order, whatever their names.
             state: Initial states instead of zeros (or instead of what a layer has learned): (h, c) as torch takes
                 them, each (num_layers, hidden), or (num_layers, N, hidden) for a batch; of a bidirectional layer
                 2*num_layers; h alone of a GRU or RNN. Where the model has several recurrent layers, a mapping from
@@ -117,7 +119,7 @@ class Model:
             if answer is not None:
                 return answer
         runner = self._runner
-        x = as_windows(window, runner.dtype, self.input_size, self.steps)
+        x = runner.take(as_windows(window, self.input_size, self.steps))
         if x.ndim == 2 and state is None and lengths is None:
             return runner.run_window(x)
         batch = x if x.ndim == 3 else x[np.newaxis]
@@ -292,14 +294,18 @@ class Model:
     def with_scaler(self, mean: npt.ArrayLike, scale: npt.ArrayLike) -> Model:
         """The model with (x - mean) / scale put before it, each feature: scikit-learn's `mean_` and `scale_`.
 
+        The scale is rounded to the model's dtype; a mean that this would change is kept in float64.
+
         Raises:
             ValueError: A length other than the feature count, a scale of 0, or a scaler that is there already.
             TypeError: Something that does not hold numbers.
         """
         if isinstance(self._layers[0], Scaler):
             raise ValueError(f"the model has a scaler already: {self._layers[0].label}")
-        given = {"mean": mean, "scale": scale}
-        weights = {name: as_numbers(value, self.dtype, name) for name, value in given.items()}
+        weights = {
+            "mean": held(as_numbers(mean, np.dtype(np.float64), "mean"), self.dtype),
+            "scale": as_numbers(scale, self.dtype, "scale"),
+        }
         scaler = Scaler(unused_name("scaler", self._layers), self.input_size, weights=weights)
         behind = (
             layer.replace(inputs=tuple(scaler.name if name == INPUT else name for name in layer.inputs))
@@ -308,8 +314,11 @@ class Model:
         return self._like((scaler, *behind))
 
     def astype(self, dtype: npt.DTypeLike) -> Model:
-        """The model with its weights rounded to float32, or widened to float64 (for the numpy backend)."""
-        return self._like(layer.map_weights(lambda w: w.astype(dtype)) for layer in self._layers)
+        """The model with its weights rounded to float32, or widened to float64 (for the numpy backend).
+
+        A scaler's mean that rounding would change stays in float64.
+        """
+        return self._like(layer.astype(dtype) for layer in self._layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file: weights under torch's names, the architecture in the metadata.

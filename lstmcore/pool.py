@@ -75,7 +75,8 @@ class SlidingPool:
             KeyError: An unknown stream.
             ValueError, TypeError: As `push_many`. The stream is then as it was before.
         """
-        y = self._push([self._number(stream)], as_tick(x, self._slider.x, self._raise)[np.newaxis])
+        runner = self.model.runner
+        y = self._push([self._number(stream)], runner.take(as_tick(x, runner, self._raise))[np.newaxis])
         return float(y[0]) if y.ndim == 1 else y[0]
 
     def push_many(self, streams: Iterable[Hashable], x: npt.ArrayLike) -> Array:
@@ -90,7 +91,7 @@ class SlidingPool:
         None of the streams has then taken its tick.
         """
         numbers = [self._number(name) for name in _no_string(streams)]
-        return self._push(numbers, as_ticks(x, self._slider.x, self._raise, len(numbers)))
+        return self._push(numbers, as_ticks(x, self.model.runner, self._raise, len(numbers)))
 
     def _push(self, numbers: Sequence[int], ticks: Array) -> Array:
         like = self._slider.y

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.inputs import as_integer, as_numbers, as_out, as_real
+from lstmcore.inputs import as_integer, as_out, as_real
 from lstmcore.layers import Array
 from lstmcore.stopping import workers
 from lstmcore.streaming import check_window
@@ -54,7 +54,7 @@ def predict_windows(
     def work(first: int) -> int:
         n = min(at_once, count - first)
         rows = slice(first * stride, (first + n - 1) * stride + length)
-        part = as_numbers(ticks[rows], dtype, "series")
+        part = model.runner.take(ticks[rows])
         model.runner.run_windows(part, length, stride, answers[first : first + n])
         return first + n
 

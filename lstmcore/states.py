@@ -117,7 +117,7 @@ def check(where: str, found: Mapping[str, Part], of: str, kind: str, expected: M
 
 def _computes(parts: Iterable[str]) -> str:
     """What a stream of such a state does at a tick; "" where the parts do not say."""
-    if "history" in parts:
+    if any(name.startswith("history") for name in parts):
         return "whole windows"
     return "a step of each layer" if any("." in name for name in parts) else ""
 

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore import states
-from lstmcore.inputs import as_integer, as_numbers, check_finite, check_on_nan
+from lstmcore.inputs import as_integer, as_real, check_finite, check_on_nan
 from lstmcore.layers import Array, show
 
 if TYPE_CHECKING:
     from typing import NoReturn, Self
 
+    from lstmcore.backends import Runner
     from lstmcore.model import Model
 
 #: What `push` answers: a float where the model has one output, else an array of its own.
@@ -42,14 +43,14 @@ class Stream:
         self._window = window
         self._on_nan = check_on_nan(on_nan)
         self._raise = on_nan == "raise"
-        self._inside = False  # a push is under way
         self._only = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as a piece of ticks names it
         # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
-        run, ask = slider.bound(functools.partial(as_tick, like=slider.x, finite=self._raise), BUSY, self._raise)
-        #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked, nothing converted.
+        check = functools.partial(as_tick, runner=model.runner, finite=self._raise)
+        run, self._ask = slider.bound(model.runner, check, BUSY, self._raise)
+        #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked.
         self.push_bound: Callable[[], Answer] = run
-        if ask is not None and type(self).push is Stream.push:
-            self.push = ask  # type: ignore[method-assign, assignment]
+        if type(self).push is Stream.push:
+            self.push = self._ask  # type: ignore[method-assign, assignment]
 
     @property
     def input(self) -> Array:
@@ -72,15 +73,8 @@ class Stream:
             TypeError: Something that does not hold numbers.
             RuntimeError: Another thread is pushing at this moment.
         """
-        tick = as_tick(x, self._slider.x, self._raise)
-        if self._inside:
-            raise RuntimeError(BUSY)
-        self._inside = True
-        try:
-            self._slider.x[...] = tick
-            return self.push_bound()
-        finally:
-            self._inside = False
+        answer: Answer = self._ask(x)
+        return answer
 
     def push_many(self, x: npt.ArrayLike) -> Array:
         """Take ticks (N, F), oldest first: the answers after each, (N,), or (N, outputs) for several outputs.
@@ -88,7 +82,7 @@ class Stream:
         Raises:
             ValueError, TypeError: As `push`.
         """
-        ticks = as_ticks(x, self._slider.x, self._raise)
+        ticks = as_ticks(x, self.model.runner, self._raise)
         like = self._slider.y
         y = np.empty((len(ticks), *like.shape), like.dtype)
         for n in range(0, len(ticks), TICKS_AT_ONCE):
@@ -159,24 +153,25 @@ class Stream:
         return self
 
 
-def as_tick(x: npt.ArrayLike, like: Array, finite: bool) -> Array:
-    """`x` as an array like `like`, (F,). Raises as `Stream.push` does."""
-    array = as_numbers(x, like.dtype, "tick")
-    if array.shape != like.shape:
-        raise ValueError(f"tick: expected shape {like.shape}, got {array.shape}")
+def as_tick(x: npt.ArrayLike, runner: Runner, finite: bool) -> Array:
+    """`x` as a tick (F,) in a dtype of its own, for `Runner.take`. Raises as `Stream.push` does."""
+    array, shape = as_real(x, "tick"), (runner.given[2],)
+    if array.shape != shape:
+        raise ValueError(f"tick: expected shape {shape}, got {array.shape}")
     if finite:
-        check_finite(array, x)
+        check_finite(runner.take(array), array)
     return array
 
 
-def as_ticks(x: npt.ArrayLike, like: Array, finite: bool, count: int | None = None) -> Array:
-    """`x` as ticks (N, F), `count` of them where it is given. Raises as `Stream.push_many` does."""
-    array = as_numbers(x, like.dtype, "ticks")
-    if array.ndim != 2 or array.shape[1:] != like.shape or count not in (None, len(array)):
-        raise ValueError(f"ticks: expected ({'N' if count is None else count}, {like.size}), got shape {array.shape}")
+def as_ticks(x: npt.ArrayLike, runner: Runner, finite: bool, count: int | None = None) -> Array:
+    """`x` as `Runner.take` makes ticks (N, F), `count` of them where it is given. Raises as `Stream.push_many` does."""
+    array, features = as_real(x, "ticks"), runner.given[2]
+    if array.ndim != 2 or array.shape[1] != features or count not in (None, len(array)):
+        raise ValueError(f"ticks: expected ({'N' if count is None else count}, {features}), got shape {array.shape}")
+    ticks = runner.take(array)
     if finite:
-        check_finite(array, x)
-    return array
+        check_finite(ticks, array)
+    return ticks
 
 
 def facts(model: Model, window: int | None, answer: tuple[int, ...]) -> list[str]:

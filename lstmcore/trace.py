@@ -17,7 +17,7 @@ from lstmcore import reference
 from lstmcore.backends.graph import MERGES
 from lstmcore.backends.numpy import EQUATIONS, start_of, step_of
 from lstmcore.errors import UnsupportedError
-from lstmcore.inputs import as_windows
+from lstmcore.inputs import as_numbers, as_windows
 from lstmcore.layers import LSTM, Array, Layer, Masking, Merge, Recurrent, Reverse, show
 from lstmcore.reference_backward import noting
 from lstmcore.stack import sources
@@ -127,7 +127,7 @@ class Trace(Sequence[Steps]):
 
 def one_window(model: Model, window: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     """A window (T, F) of `dtype`. Raises ValueError for a batch, and what `Model.__call__` raises."""
-    x = as_windows(window, dtype, model.input_size, model.steps)
+    x = as_numbers(as_windows(window, model.input_size, model.steps), dtype, "window")
     if x.ndim != 2:
         raise ValueError(f"window: expected one window (T, {model.input_size}), got a batch of shape {x.shape}")
     return x

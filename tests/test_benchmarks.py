@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +20,19 @@ import lstmcore
 from lstmcore import bench, peers
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("cold", "edge", "models", "plot", "results", "run", "steps", "subnormals", "tables")
+MODULES = (
+    "against",
+    "against_core",
+    "cold",
+    "edge",
+    "models",
+    "plot",
+    "results",
+    "run",
+    "steps",
+    "subnormals",
+    "tables",
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +130,54 @@ def test_the_edge_answers_as_the_model(scripts: SimpleNamespace, tmp_path: Path)
     case.expected = lambda n: case.y + 1
     with pytest.raises(AssertionError, match="C and Python answer differently"):
         scripts.edge.measure(loop, case, 0.02)
+
+
+@pytest.mark.parametrize("how", [[], ["--python"]])
+def test_a_version_against_itself(
+    scripts: SimpleNamespace, how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tool in ("git", "cmake", "cc"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("not a git repository")
+    if how and not all(map(importlib.util.find_spec, ("pip", "scikit_build_core"))):
+        pytest.skip("pip or scikit-build-core is not installed, by which the package is built")
+    out = tmp_path / "against.json"
+    assert scripts.against.main(["HEAD", *how, "--only", "step", "--seconds", "0.05", "--json", str(out)]) == 0
+    assert "same" in capsys.readouterr().out
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["door"] for row in rows] == (["push", "push, float64"] if how else ["push"])
+    for row in rows:
+        assert row["same_bits"]
+        assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        assert row["rounds"] >= bench.LEAST_ROUNDS
+    with pytest.raises(ValueError, match="no-such-revision: git"):
+        scripts.against.main(["no-such-revision", *how])
+
+
+def test_functions_that_changed_are_not_called(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    """The same name with other arguments would read what is not there."""
+    header = (ROOT / "csrc/lstmcore.h").read_text(encoding="utf-8")
+    (tmp_path / "csrc").mkdir()
+    changed = header.replace("int lstmcore_run(lstmcore_session *session,", "int lstmcore_run(void *session,")
+    (tmp_path / "csrc/lstmcore.h").write_text(changed, encoding="utf-8")
+    here, there = scripts.against_core.declarations(ROOT), scripts.against_core.declarations(tmp_path)
+    assert {name for name in here if here[name] != there[name]} == {"lstmcore_run"}
+    source = scripts.against_core.SOURCE.read_text(encoding="utf-8")
+    assert set(here) == set(re.findall(r"lstmcore_\w+", source)) >= {"lstmcore_sliding_push", "lstmcore_model_add_gru"}
+
+
+def test_other_bits_are_told(scripts: SimpleNamespace) -> None:
+    class Made(scripts.against.Side):  # type: ignore[misc, name-defined]
+        def time(self, untimed: int, calls: int) -> Any:
+            return np.full(calls, 1000 if self.label == "other" else 1500)
+
+        def bits(self) -> bytes:
+            return self.label.encode()
+
+    row = scripts.against.measure(Made("other"), Made("this"), 0.01)
+    assert (row["same_bits"], row["ratio"], row["other_p50"], row["this_p50"]) == (False, 1.5, 1.0, 1.5)
 
 
 def test_the_numbers_called_subnormal_are(scripts: SimpleNamespace) -> None:

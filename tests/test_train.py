@@ -92,8 +92,8 @@ def test_the_core_answers_what_torch_answers(build: Any, cell: str, tmp_path: Pa
     assert np.max(np.abs(expected - found)) <= tolerances.FLOAT32
     assert abs(metrics.auc(test.labels, expected) - metrics.auc(test.labels, found)) <= 1e-6
     with torch.inference_mode():  # the module itself, sigmoid and all
-        scaled = (test.batch([5]).x.numpy() - fitted.scaler[0]) / fitted.scaler[1]
-        np.testing.assert_allclose(fitted.module(torch.from_numpy(scaled)), expected[[5]], atol=tolerances.FLOAT32)
+        scaled = test.scaled(fitted.scaler).batch([5]).x
+        np.testing.assert_allclose(fitted.module(scaled), expected[[5]], atol=tolerances.FLOAT32)
 
 
 @pytest.mark.parametrize("history", [None, 5])
@@ -125,6 +125,25 @@ def test_padding_changes_no_answer() -> None:
     alone = torch.cat([module.logits(*data.batch([n])[:2]).detach() for n in range(30)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(batch.y, np.concatenate(ys))
+
+
+@pytest.mark.parametrize("kind", ["windows", "sequences"])
+def test_rows_are_scaled_before_they_are_rounded(kind: str) -> None:
+    """float32 holds 61,800 to 0.004 only: of a deviation of 0.05, one digit."""
+    x, y = series()
+    x = 61_800.03 + 0.05 * x.astype(np.float64)
+    data = train.Windows(x, y, 12) if kind == "windows" else train.Sequences([x], [np.nan_to_num(y)])
+    mean, scale = data.fit_scaler()
+    exact = (x - mean) / scale
+    assert mean.dtype == np.float64
+    np.testing.assert_allclose(mean, x[data.used()].mean(axis=0), rtol=1e-12)
+    batch = data.scaled((mean, scale)).batch([0])
+    assert batch.x.dtype == data.batch([0]).x.dtype == torch.float32
+    np.testing.assert_allclose(batch.x[0, :12], exact[:12], rtol=0, atol=1e-6)
+    model = lstmcore.from_torch(train.quant_model(4, hidden=4).eval(), scaler=(mean, scale))
+    if kind == "windows":
+        expected = [model(x[end - 11 : end + 1]) for end in data.ends]
+        np.testing.assert_array_equal(train.score(model, data), np.ravel(expected))
 
 
 def test_the_scaler_knows_the_training_rows_only() -> None:

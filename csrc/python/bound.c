@@ -2,9 +2,10 @@
  * answer in one C call. The general binding (cffi) takes several Python operations for it, which cost more than a step
  * of a small model.
  *
- * Nothing here computes. From the moment an array is copied in until the answer is out, the interpreter lock is held
- * unless the function takes long: so two threads that share a Bound cannot mix up their inputs, and no other thread
- * gets the interpreter between a tick and its answer.
+ * Nothing here computes but the difference to a model's mean, which must be formed before a double is rounded. From the
+ * moment an array is copied in until the answer is out, the interpreter lock is held unless the function takes long:
+ * so two threads that share a Bound cannot mix up their inputs, and no other thread gets the interpreter between a tick
+ * and its answer.
  *
  * What an array says of itself, its users can change at any time: its shape, its dtype, even where its numbers are. So
  * pointers and sizes of the bound arrays are read once and kept here.
@@ -34,6 +35,9 @@ typedef struct {
     function *catch_up; /* do it */
     void *handle;
     float *x;       /* (sizes[0],) or (sizes[0], sizes[1]), without gaps */
+    float *input;   /* as x: the numbers before the mean is subtracted, which `run` begins with; NULL: those in x */
+    const float *mean;        /* of each column; both NULL: zero */
+    const double *wide_mean;  /* where floats do not hold it */
     const float *y; /* (at least 1,) */
     int rank;
     npy_intp sizes[MAX_DIMENSIONS];
@@ -47,9 +51,10 @@ typedef struct {
 } Bound;
 /* clang-format on */
 
-/* Of this processor's floats, and as many of them in each direction. Its numbers may stand anywhere. */
+/* Of this processor's floats or doubles, and as many of them in each direction. Its numbers may stand anywhere. */
 static int fits(const Bound *self, const PyArrayObject *given) {
-    if (PyArray_TYPE(given) != NPY_FLOAT || !PyArray_ISNOTSWAPPED(given) || PyArray_NDIM(given) != self->rank) {
+    if ((PyArray_TYPE(given) != NPY_FLOAT && PyArray_TYPE(given) != NPY_DOUBLE) || !PyArray_ISNOTSWAPPED(given) ||
+        PyArray_NDIM(given) != self->rank) {
         return 0;
     }
     for (int n = 0; n < self->rank; n++) {
@@ -60,21 +65,68 @@ static int fits(const Bound *self, const PyArrayObject *given) {
     return 1;
 }
 
-/* The numbers of an array that fits into x. Returns 0, x being as it was or half written, where one is not finite and
- * must be. */
+/* `count` numbers of a type, `step` bytes apart, each less its mean: the difference is formed in the wider of the two
+ * types and rounded to a float once. Twice the same loop, so that the one without gaps becomes vectors. */
+#define LESS(name, type, mean_type)                                                                       \
+    static void name(float *to, const char *from, npy_intp step, const mean_type *mean, npy_intp count) { \
+        type x;                                                                                           \
+        if (step == (npy_intp)sizeof x) {                                                                 \
+            for (npy_intp k = 0; k < count; k++) {                                                        \
+                memcpy(&x, from + k * (npy_intp)sizeof x, sizeof x);                                      \
+                to[k] = (float)(x - mean[k]);                                                             \
+            }                                                                                             \
+            return;                                                                                       \
+        }                                                                                                 \
+        for (npy_intp k = 0; k < count; k++) {                                                            \
+            memcpy(&x, from + k * step, sizeof x);                                                        \
+            to[k] = (float)(x - mean[k]);                                                                 \
+        }                                                                                                 \
+    }
+LESS(floats_less_floats, float, float)
+LESS(floats_less_doubles, float, double)
+LESS(doubles_less_floats, double, float)
+LESS(doubles_less_doubles, double, double)
+
+/* The same without a mean. */
+static void rounded(float *to, const char *from, npy_intp step, int doubles, npy_intp count) {
+    if (!doubles && step == (npy_intp)sizeof *to) {
+        memcpy(to, from, (size_t)count * sizeof *to);
+        return;
+    }
+    for (npy_intp k = 0; k < count; k++, from += step) {
+        double x;
+        if (doubles) {
+            memcpy(&x, from, sizeof x);
+            to[k] = (float)x;
+        } else {
+            memcpy(&to[k], from, sizeof *to);
+        }
+    }
+}
+
+/* A row of x. */
+static void put(const Bound *self, float *to, const char *from, npy_intp step, int doubles, npy_intp count) {
+    if (self->wide_mean != NULL) {
+        (doubles ? doubles_less_doubles : floats_less_doubles)(to, from, step, self->wide_mean, count);
+    } else if (self->mean != NULL) {
+        (doubles ? doubles_less_floats : floats_less_floats)(to, from, step, self->mean, count);
+    } else {
+        rounded(to, from, step, doubles, count);
+    }
+}
+
+/* The numbers of an array that fits into x, and into the input. Returns 0, these being as they were or half written,
+ * where one is not finite and must be. */
 static int copy(const Bound *self, const PyArrayObject *given) {
-    const int last = self->rank - 1;
+    const int last = self->rank - 1, doubles = PyArray_TYPE(given) == NPY_DOUBLE;
     const npy_intp rows = last == 0 ? 1 : self->sizes[0], columns = self->sizes[last];
     const npy_intp row_step = last == 0 ? 0 : PyArray_STRIDE(given, 0), step = PyArray_STRIDE(given, last);
     float *to = self->x;
     for (npy_intp m = 0; m < rows; m++, to += columns) {
         const char *from = PyArray_BYTES(given) + m * row_step;
-        if (step == (npy_intp)sizeof *to) {
-            memcpy(to, from, (size_t)columns * sizeof *to);
-        } else {
-            for (npy_intp k = 0; k < columns; k++) {
-                memcpy(&to[k], from + k * step, sizeof *to);
-            }
+        put(self, to, from, step, doubles, columns);
+        if (self->input != NULL) {
+            rounded(self->input + m * columns, from, step, doubles, columns);
         }
         for (npy_intp k = 0; self->finite && k < columns; k++) {
             if (!isfinite(to[k])) {
@@ -138,7 +190,13 @@ static int settle(const Bound *self) {
 static PyObject *bound_run(PyObject *object, PyObject *unused) {
     (void)unused;
     const Bound *self = (const Bound *)object;
-    return settle(self) < 0 ? NULL : answer(self);
+    if (settle(self) < 0) {
+        return NULL;
+    }
+    if (self->input != NULL) { /* of a stream: one row */
+        put(self, self->x, (const char *)self->input, sizeof *self->input, 0, self->sizes[0]);
+    }
+    return answer(self);
 }
 
 static PyObject *bound_ask(PyObject *object, PyObject *given) {
@@ -183,8 +241,12 @@ static int writable(PyObject *array, PyObject *ndarray) {
            PyArray_ISCARRAY((PyArrayObject *)array);
 }
 
-/* Read where two arrays are. Returns 0 and an error where they are not what is wanted. */
-static int bind_arrays(Bound *self, PyObject *x, PyObject *y) {
+static int is_row(PyObject *array, npy_intp columns) {
+    return PyArray_NDIM((PyArrayObject *)array) == 1 && PyArray_DIM((PyArrayObject *)array, 0) == columns;
+}
+
+/* Read where the arrays are. Returns 0 and an error where they are not what is wanted. */
+static int bind_arrays(Bound *self, PyObject *x, PyObject *y, PyObject *input, PyObject *mean) {
     if (!writable(x, self->ndarray) || !writable(y, self->ndarray) || PyArray_NDIM((PyArrayObject *)x) < 1 ||
         PyArray_NDIM((PyArrayObject *)x) > MAX_DIMENSIONS) {
         PyErr_SetString(PyExc_ValueError, "x and y: expected float32 arrays, x of one or two dimensions");
@@ -194,17 +256,39 @@ static int bind_arrays(Bound *self, PyObject *x, PyObject *y) {
     self->y = PyArray_DATA((PyArrayObject *)y);
     self->rank = PyArray_NDIM((PyArrayObject *)x);
     memcpy(self->sizes, PyArray_DIMS((PyArrayObject *)x), (size_t)self->rank * sizeof *self->sizes);
+    const npy_intp columns = self->sizes[self->rank - 1];
+    if (input != Py_None) {
+        if (!writable(input, self->ndarray) || self->rank != 1 || !is_row(input, columns)) {
+            PyErr_SetString(PyExc_ValueError, "input: expected a float32 array as x, of one dimension");
+            return 0;
+        }
+        self->input = PyArray_DATA((PyArrayObject *)input);
+    }
+    if (mean != Py_None) {
+        if ((PyObject *)Py_TYPE(mean) != self->ndarray || !PyArray_ISCARRAY_RO((PyArrayObject *)mean) ||
+            !is_row(mean, columns) ||
+            (PyArray_TYPE((PyArrayObject *)mean) != NPY_FLOAT && PyArray_TYPE((PyArrayObject *)mean) != NPY_DOUBLE)) {
+            PyErr_SetString(PyExc_ValueError, "mean: expected a float32 or float64 array, a number for each column");
+            return 0;
+        }
+        if (PyArray_TYPE((PyArrayObject *)mean) == NPY_FLOAT) {
+            self->mean = PyArray_DATA((PyArrayObject *)mean);
+        } else {
+            self->wide_mean = PyArray_DATA((PyArrayObject *)mean);
+        }
+    }
     return 1;
 }
 
 static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *names) {
-    static char *keywords[] = {"run",     "handle", "x",      "y",        "slow",   "answer", "busy",
-                               "ndarray", "keep",   "behind", "catch_up", "finite", "yields", NULL};
+    static char *keywords[] = {"run",  "handle", "x",        "y",      "slow",   "answer", "busy", "ndarray",
+                               "keep", "behind", "catch_up", "finite", "yields", "input",  "mean", NULL};
     unsigned long long run = 0, handle = 0, behind = 0, catch_up = 0;
-    PyObject *x, *y, *slow, *answer_, *busy, *ndarray, *keep;
+    PyObject *x, *y, *slow, *answer_, *busy, *ndarray, *keep, *input = Py_None, *mean = Py_None;
     int finite = 0, yields = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, names, "KKOOOOOOO|$KKpp", keywords, &run, &handle, &x, &y, &slow,
-                                     &answer_, &busy, &ndarray, &keep, &behind, &catch_up, &finite, &yields)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, names, "KKOOOOOOO|$KKppOO", keywords, &run, &handle, &x, &y, &slow,
+                                     &answer_, &busy, &ndarray, &keep, &behind, &catch_up, &finite, &yields, &input,
+                                     &mean)) {
         return NULL;
     }
     Bound *self = (Bound *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -221,8 +305,8 @@ static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *na
     self->answer = Py_NewRef(answer_);
     self->busy = Py_NewRef(busy);
     self->ndarray = Py_NewRef(ndarray);
-    self->kept = PyTuple_Pack(3, keep, x, y);
-    if (self->kept == NULL || !bind_arrays(self, x, y)) {
+    self->kept = PyTuple_Pack(5, keep, x, y, input, mean);
+    if (self->kept == NULL || !bind_arrays(self, x, y, input, mean)) {
         Py_DECREF(self);
         return NULL;
     }

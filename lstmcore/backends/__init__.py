@@ -14,7 +14,8 @@ import numpy as np
 from lstmcore import stopping
 from lstmcore.backends.streams import ReferenceSteps, Slider, WholeWindows, answer_shape
 from lstmcore.errors import BackendError
-from lstmcore.layers import Array, Layer, Recurrent, Shape
+from lstmcore.layer import held
+from lstmcore.layers import Array, Layer, Recurrent, Scaler, Shape
 
 WINDOWS_AT_ONCE = 256  # that are copied out of a series, of as many
 NUMBERS_AT_ONCE = 1 << 20
@@ -30,25 +31,38 @@ class Runner(abc.ABC):
     kernel: str | None = None
     dtype: np.dtype[Any] = np.dtype(np.float32)  # what `run` takes and returns
     given: tuple[Sequence[Layer], Shape, int]  # the layers, the answer's shape, the features of a tick
+    mean: Array | None = None  # (F,), the scaler's, which no layer of `given` subtracts; None: zero
+
+    def take(self, ticks: Array) -> Array:
+        """Real numbers (..., F) of any dtype as all methods below expect them: less `mean`, in `dtype`, C-contiguous.
+
+        A float64 price is not rounded before the mean is subtracted. float32 numbers give the same difference, bit for
+        bit, whether it is formed in float32 or in float64 and then rounded: float64 has more than twice their digits.
+        """
+        with np.errstate(over="ignore"):
+            if self.mean is not None:
+                wide = ticks.dtype.itemsize > 8  # a longdouble: no wider than what streams take
+                ticks = np.subtract(ticks.astype(np.float64) if wide else ticks, self.mean)
+            return np.ascontiguousarray(ticks, self.dtype)
 
     @abc.abstractmethod
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
         """Answer every window.
 
-        `windows` is (N, T, F) in `dtype`, C-contiguous, N and T at least 1. `h` and `c` are the initial states,
+        `windows` is (N, T, F), from `take`, N and T at least 1. `h` and `c` are the initial states,
         (N, S) in `dtype`, the layers' states one behind the other, or None for zeros or what a layer has learned.
         Returns (N, *output) in `dtype`.
         """
 
     def run_window(self, window: Array) -> Array:
-        """Answer one window (T, F) in `dtype`, C-contiguous, from a zero state: (*output,)."""
+        """Answer one window (T, F), from `take`, from a zero state: (*output,)."""
         answer: Array = self.run(window[np.newaxis], None, None)[0]
         return answer
 
     def run_again(self, window: Any) -> Array | None:
-        """The same for an ndarray in `dtype`, with any strides, that has the shape of the last window; else None.
+        """The same for an ndarray as it was given, with the shape of the last window and a dtype that suits; else None.
 
-        That shape has been checked, so nothing is left to convert or to refuse.
+        That shape has been checked, so nothing is left to refuse.
         """
         return None
 
@@ -61,7 +75,7 @@ class Runner(abc.ABC):
         return WholeWindows(self, answer, features, window or 1, streams)
 
     def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
-        """Answer every window of a series (rows, F) in `dtype`, C-contiguous, in `answers` (N, *output)."""
+        """Answer every window of a series (rows, F), from `take`, in `answers` (N, *output)."""
         views = np.lib.stride_tricks.sliding_window_view(series, window, axis=0)[::stride].transpose(0, 2, 1)
         at_once = max(1, min(WINDOWS_AT_ONCE, NUMBERS_AT_ONCE // (window * series.shape[1])))
         for n in range(0, len(views), at_once):
@@ -87,6 +101,7 @@ def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend
     module = _module(backend) if backend != "auto" else _best_module()
     if hasattr(module, "check_layers"):
         module.check_layers(layers)  # as the user has them: a graph's chains have layers of other names
+    layers, mean = _centred(layers)
     compiler: Compiler = module.compile_model
     runner: Runner
     from lstmcore.backends import graph
@@ -99,7 +114,19 @@ def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend
     else:
         runner = compiler(layers, features, output, kernel)
     runner.given = layers, output, features
+    if mean is not None:
+        runner.mean = held(mean, runner.dtype)
+        runner.mean.flags.writeable = False
     return runner
+
+
+def _centred(layers: Sequence[Layer]) -> tuple[Sequence[Layer], Array | None]:
+    """The layers with a scaler that only divides, and the mean that `Runner.take` subtracts; None where it is zero."""
+    scaler = layers[0]
+    if not isinstance(scaler, Scaler) or not np.any(scaler.weights["mean"]):
+        return layers, None
+    scale, mean = scaler.weights["scale"], scaler.weights["mean"]
+    return [scaler.replace(weights={"mean": np.zeros_like(scale), "scale": scale}), *layers[1:]], mean
 
 
 def _best_module() -> ModuleType:

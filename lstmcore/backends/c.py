@@ -101,8 +101,9 @@ class CRunner(Runner):
     def run_window(self, window: Array) -> Array:
         if self._start is not None:
             return super().run_window(window)
-        self._session().bind(window.shape, self._answer_shape(len(window)))
-        answer = self.run_again(window)
+        session = self._session()
+        session.bind(window.shape, self._answer_shape(len(window)), self.mean)
+        answer = session.ask_taken(window)
         assert answer is not None, "the shape was bound just now"
         return answer
 
@@ -157,7 +158,7 @@ class Session:
     Copying a window into memory that the core knows takes less time than making a pointer to the caller's.
     """
 
-    __slots__ = ("ask", "handle", "shape")
+    __slots__ = ("ask", "ask_taken", "handle", "shape")
 
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
@@ -167,21 +168,24 @@ class Session:
         #: other names: those of daemon threads go when the program ends, while such a thread is still in the core.
         self.handle = ffi.gc(out[0], lib.lstmcore_session_free)
         self.shape: tuple[int, ...] = ()
-        #: Answers a float32 window of `shape`; None: it is something else.
+        #: Answers a float32 or float64 window of `shape`, as it was given; None: it is something else.
         self.ask: Callable[[Array], Array | None] = _no_answer
+        #: The same for one that `Runner.take` has made.
+        self.ask_taken: Callable[[Array], Array | None] = _no_answer
 
-    def bind(self, shape: tuple[int, ...], answer: tuple[int, ...]) -> None:
+    def bind(self, shape: tuple[int, ...], answer: tuple[int, ...], mean: Array | None) -> None:
         """Make room for windows of `shape` where it is not there yet, and tell the core where it is."""
         if shape == self.shape:
             return
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
         # The answer as the caller's own: an array, or for the shape () a number.
         own = y.copy if answer else functools.partial(y.__getitem__, ())
-        bound = Bound(RUN_BOUND, address(self.handle), x, y, None, own, "", np.ndarray, self.handle, yields=True)
+        arguments = RUN_BOUND, address(self.handle), x, y, None, own, "", np.ndarray, self.handle
+        taken, given = (Bound(*arguments, yields=True, mean=less) for less in (None, mean))
         # Where Ctrl-C or a lack of memory comes between these, nothing runs until it is bound anew.
-        self.ask, self.shape = _no_answer, ()
+        self.ask, self.ask_taken, self.shape = _no_answer, _no_answer, ()
         check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
-        self.ask = bound.ask
+        self.ask, self.ask_taken = given.ask, taken.ask
         self.shape = shape
 
 

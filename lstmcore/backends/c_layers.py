@@ -110,10 +110,10 @@ def _add_layer_norm(model: Any, layer: LayerNorm) -> list[int]:
 
 
 def _add_scaler(model: Any, layer: Scaler) -> list[int]:
-    """Two roundings, as in the equation: subtracting a scaled mean would lose the digits that the mean shares."""
-    mean, scale = (layer.weights[key].astype(np.float64) for key in ("mean", "scale"))
-    codes = [_add_affine(model, np.ones_like(mean), -mean)]
-    return codes if np.all(scale == 1) else [*codes, _add_affine(model, 1 / scale, np.zeros_like(mean))]
+    """The division alone: the mean has been subtracted by `Runner.take`."""
+    scale = layer.weights["scale"].astype(np.float64)
+    zero = 0.0 if np.any(scale != 1) else -0.0  # x + -0 is x, also where x is -0
+    return [_add_affine(model, 1 / scale, np.full_like(scale, zero))]
 
 
 def _add_function(model: Any, function: Function) -> list[int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lstmcore.backends.c_binding import BAD_ARGUMENT, STOP, STOPPED, Bound, address, check, ffi, floats, function, lib
 from lstmcore.backends.streams import Ask, Parts, Run, Slider, state_parts
 from lstmcore.layers import Array, Layer
+
+if TYPE_CHECKING:
+    from lstmcore.backends import Runner
 
 PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "hurry"))
 MAX_INT = (1 << 31) - 1  # of C's int
@@ -47,11 +50,18 @@ class CSlider(Slider):
         ids = ffi.from_buffer("size_t[]", streams)
         check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
 
-    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, check: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+        given = self._apart(runner)
+
+        def slow(x: Any) -> Array:
+            tick = check(x)
+            with np.errstate(over="ignore"):
+                return np.array(tick, np.float64)
+
         bound = Bound(
             PUSH_BOUND, address(self._handle), self.x, self.y,
-            slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, (self._handle, self.memory),
-            behind=BEHIND, catch_up=HURRY, finite=finite,
+            slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, (self._handle, *self.memory),
+            behind=BEHIND, catch_up=HURRY, finite=finite, input=None if given is self.x else given, mean=runner.mean,
         )  # fmt: skip
         return bound.run, bound.ask
 

@@ -91,10 +91,7 @@ class NumbaRunner(Runner):
         return answers
 
     def run_window(self, window: Array) -> Array:
-        self._session(window.shape)
-        answer = self.run_again(window)
-        assert answer is not None, "the thread has a session for this shape now"
-        return answer
+        return self._answer(self._session(window.shape), window)
 
     def run_again(self, window: Any) -> Array | None:
         session: Session | None = getattr(self._local, "session", None)
@@ -102,6 +99,9 @@ class NumbaRunner(Runner):
             return None
         if session.shape != window.shape:
             return None
+        return self._answer(session, window if self.mean is None else self.take(window))
+
+    def _answer(self, session: Session, window: Array) -> Array:
         session.x[...] = window
         session.run(self._run)
         return session.answer()

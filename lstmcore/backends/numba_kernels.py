@@ -169,14 +169,12 @@ def recurrent(op: Any, weights: Any, memory: Any) -> None:
 
 @jit
 def affine(op: Any, weights: Any, memory: Any) -> None:
-    """(x - mean)·scale + shift, in place: three rows of weights, each padded to whole vectors."""
+    """x·scale + shift, in place: two rows of weights, each padded to whole vectors."""
     row, padded = op[X_ROW], (op[INPUTS] + LANES - 1) // LANES * LANES
     for x_at in range(op[X], op[X] + op[ROWS] * row, row):
         for n in range(0, padded, LANES):
-            mean_at = op[WEIGHT] + n
-            centred = load(memory, x_at + n) - load(weights, mean_at)
-            scale, shift = load(weights, mean_at + padded), load(weights, mean_at + 2 * padded)
-            store(memory, x_at + n, fma(centred, scale, shift))
+            scale, shift = load(weights, op[WEIGHT] + n), load(weights, op[WEIGHT] + padded + n)
+            store(memory, x_at + n, fma(load(memory, x_at + n), scale, shift))
 
 
 def made(sources: int) -> Any:

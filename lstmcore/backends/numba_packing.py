@@ -129,20 +129,20 @@ def _linear(packed: Packed, layer: Linear) -> list[Operation]:
     return [Operation(program.LINEAR, layer.out_features, blocks, packed.add(tiles))]
 
 
-def _affine(packed: Packed, mean: Array, scale: Array, shift: Array) -> list[Operation]:
-    rows = np.zeros((3, round_up(len(mean), LANES)), np.float32)
-    rows[:, : len(mean)] = mean, scale, shift
+def _affine(packed: Packed, scale: Array, shift: Array) -> list[Operation]:
+    rows = np.zeros((2, round_up(len(scale), LANES)), np.float32)
+    rows[:, : len(scale)] = scale, shift
     return [Operation(program.AFFINE, weight=packed.add(rows))]
 
 
 def _batch_norm(packed: Packed, layer: BatchNorm1d) -> list[Operation]:
-    scale, shift = affine_of(layer.map_weights(lambda w: w.astype(np.float64)))
-    return _affine(packed, np.zeros_like(scale), scale, shift)
+    return _affine(packed, *affine_of(layer.map_weights(lambda w: w.astype(np.float64))))
 
 
 def _scaler(packed: Packed, layer: Scaler) -> list[Operation]:
-    mean, scale = (layer.weights[key].astype(np.float64) for key in ("mean", "scale"))
-    return _affine(packed, mean, 1 / scale, np.zeros_like(mean))
+    """The division alone: the mean has been subtracted by `Runner.take`."""
+    scale = layer.weights["scale"].astype(np.float64)
+    return _affine(packed, 1 / scale, np.zeros_like(scale))
 
 
 def _setting(kind: int, name: str) -> Callable[[Packed, Any], list[Operation]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,29 +44,46 @@ class Slider(abc.ABC):
     """Sequences of ticks: every window of T ticks is answered, or, without a window, all the ticks so far."""
 
     incremental: bool  # a tick costs a step of each layer; else a whole window
-    x: Array  # (F,): the next tick of stream 0
+    x: Array  # (F,): the next tick of stream 0, as `Runner.take` makes it
     y: Array  # the answer after it
 
     def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        #: Of x. While there is this view of it, it can be neither resized nor freed.
-        self.memory = memoryview(bytearray(features * dtype.itemsize))
+        #: Of the arrays that ticks come in. While there is this view of it, it can be neither resized nor freed.
+        self.memory: list[memoryview] = []
+        self.x, self.y = self._buffer(features, dtype), np.zeros(answer, dtype)
+        self._given = self.x
+
+    def _buffer(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """Zeros (size,)."""
+        self.memory.append(memoryview(bytearray(size * dtype.itemsize)))
         # A view of a view: `base` leads from the ones that users get past this one, so that its shape stays.
-        self.x, self.y = np.frombuffer(self.memory, dtype).view(), np.zeros(answer, dtype)
+        return np.frombuffer(self.memory[-1], dtype).view()
 
     def input(self) -> Array:
-        """x, as an array whose shape and dtype may be changed: x keeps its own."""
-        return self.x.view()
+        """Where `bound` takes ticks from, (F,), as an array whose shape and dtype may be changed: it keeps its own."""
+        return self._given.view()
+
+    def _apart(self, runner: Runner) -> Array:
+        """Where ticks come in before the mean is subtracted: x itself where there is none."""
+        if runner.mean is not None and self._given is self.x:
+            self._given = self._buffer(self.x.size, self.x.dtype)
+        return self._given
 
     @abc.abstractmethod
     def push(self, streams: Array, x: Array, y: Array) -> None:
-        """Ticks (N, F) of the streams (N,) uintp, answered in y (N, *output), NaN before T ticks; all C-contiguous."""
+        """Ticks (N, F), from `Runner.take`, of the streams (N,) uintp, answered in y (N, *output), NaN before T ticks;
+        all C-contiguous.
+        """
 
     @abc.abstractmethod
-    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask | None]:
-        """What takes x and answers, and, where the backend has that, what takes any tick and does the same.
+    def bound(self, runner: Runner, check: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+        """What takes the tick that is in `input()`, and what takes any tick, leaving it there; both answer.
 
-        `slow` makes a tick (F,) of what is none, or raises; with `finite` it is also asked about NaN and infinity.
-        `busy` is the text of the RuntimeError where another thread is pushing.
+        Args:
+            runner: Whose slider this is.
+            check: Makes an array (F,) of a tick, or raises.
+            busy: The text of the RuntimeError where another thread is pushing.
+            finite: Whether `check` is to be asked about NaN and infinity.
         """
 
     @abc.abstractmethod
@@ -108,14 +126,31 @@ class OneByOne(Slider):
         for n, stream in enumerate(streams.tolist()):
             self.take(stream, x[n], y[n, ...])
 
-    def bound(self, slow: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, None]:
+    def bound(self, runner: Runner, check: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+        given = self._apart(runner)
         answer = self.y.item if self.y.size == 1 else self.y.copy
+        inside = False  # a push is under way
 
-        def run() -> Any:
+        def answer_to(tick: Array) -> Any:
+            if given is not self.x:
+                self.x[...] = runner.take(tick)
             self.take(0, self.x, self.y)
             return answer()
 
-        return run, None
+        def ask(x: Any) -> Any:
+            nonlocal inside
+            tick = check(x)
+            if inside:
+                raise RuntimeError(busy)
+            inside = True
+            try:
+                with np.errstate(over="ignore"):
+                    given[...] = tick
+                return answer_to(tick)
+            finally:
+                inside = False
+
+        return functools.partial(answer_to, given), ask
 
     def catch_up(self) -> None:
         """Nothing."""
@@ -191,6 +226,8 @@ class WholeWindows(OneByOne):
     def __init__(self, runner: Runner, answer: tuple[int, ...], features: int, window: int, streams: int) -> None:
         super().__init__(features, answer, runner.dtype, streams)
         self.runner = runner
+        #: What a state calls them: those of a model with a mean are not the ticks as they came.
+        self.part = "history" if runner.mean is None else "history_less_mean"
         #: The last T ticks of each stream, the newest last.
         self.windows = np.zeros((streams, window, features), runner.dtype)
 
@@ -206,8 +243,8 @@ class WholeWindows(OneByOne):
         self.seen[stream] = 0
 
     def get(self, stream: int) -> tuple[Parts, int]:
-        return {"history": self.windows[stream].copy()}, self.seen[stream]
+        return {self.part: self.windows[stream].copy()}, self.seen[stream]
 
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        self.windows[stream] = parts["history"]
+        self.windows[stream] = parts[self.part]
         self.seen[stream] = ticks

@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
     only = fixed or model.steps
     others = [only] if only and lengths else lengths if options.window is None else []
     for name, windows in itertools.chain(inputs, _of_lengths(model, options, other, others)):
+        if not isinstance(other, lstmcore.Model):  # it takes float32: the same numbers for both
+            windows = as_numbers(windows, np.dtype(np.float32), name)
         together = len(rows) >= usual
         if together and max(row["difference"] for row in rows[:usual]) > options.tolerance:
             break  # other lengths say nothing more
@@ -151,7 +153,7 @@ def _inputs(model: lstmcore.Model, options: argparse.Namespace, steps: int) -> l
     about = " of the scaler's, about its mean" if scaled else ""
     inputs = [(f"random, scale {scale:g}{about}", random_windows(model, COUNT, steps, scale, rng)) for scale in SCALES]
     if options.inputs:
-        given = as_numbers(data.read(options.inputs).values, np.dtype(np.float32), options.inputs)
+        given = data.read(options.inputs).values
         inputs.append((options.inputs, given if given.ndim == 3 else given[np.newaxis]))
     return inputs
 

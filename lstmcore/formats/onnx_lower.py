@@ -12,6 +12,7 @@ from lstmcore import layers
 from lstmcore.activations import TABLE, Activation
 from lstmcore.errors import UnsupportedError
 from lstmcore.formats.onnx_nodes import Function, LayerNode, Node, Product, Sum, Window
+from lstmcore.layer import held
 from lstmcore.layers import INPUT, Array, Layer, Recurrent
 
 #: Functions that are layers of their own, and what their numbers are called there.
@@ -237,10 +238,20 @@ def _named(order: Sequence[Spec]) -> list[Layer]:
         names[spec] = name
         inputs = () if spec.inputs == [before] else tuple(names[x] for x in spec.inputs)
         with np.errstate(over="ignore"):
-            weights = {key: w.astype(dtype, copy=False) for key, w in spec.weights.items()}
+            weights = {
+                key: _mean(w, dtype) if spec.kind is layers.Scaler and key == "mean" else w.astype(dtype, copy=False)
+                for key, w in spec.weights.items()
+            }
         made.append(spec.kind(name, weights=weights, inputs=inputs, **spec.settings))
         before = spec
     return made
+
+
+def _mean(computed: Array, dtype: type[np.floating[Any]]) -> Array:
+    """A scaler's mean: float32 numbers that came out of divisions in float64 as they went in; others as they are."""
+    narrow = computed.astype(np.float32)
+    same = np.abs(narrow - computed) <= 4 * np.finfo(np.float64).eps * np.abs(computed)
+    return held(np.where(same, narrow, computed), dtype)
 
 
 def _is_computed(spec: Spec) -> bool:

@@ -16,7 +16,7 @@ from lstmcore._version import __version__
 from lstmcore.activations import Activation
 from lstmcore.backends.graph import is_graph
 from lstmcore.errors import UnsupportedError
-from lstmcore.folding import affine_of, fold
+from lstmcore.folding import affine_of, fold, narrowed
 from lstmcore.formats.onnx_graph import Graph, value_info
 from lstmcore.formats.onnx_write_recurrent import recurrent
 from lstmcore.layers import Array, Layer
@@ -48,7 +48,7 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
         raise ValueError(f"states: expected a model with one {expected} layer, got {len(recurrent_layers)}")
     if lengths:
         _check_lengths(model)
-    written = tuple(map(_narrowed, model.layers)) if is_graph(model.layers) else fold(model.layers)
+    written = narrowed(model.layers) if is_graph(model.layers) else fold(model.layers)
     inputs = [value_info("window", ("N", model.steps or "T", model.input_size))]
     given: dict[str, str] = {}
     if states:
@@ -100,12 +100,6 @@ def _check_lengths(model: Model) -> None:
         raise UnsupportedError("no recurrent layer, so `lengths` cannot be an input")
 
 
-def _narrowed(layer: Layer) -> Layer:
-    with np.errstate(over="ignore"):
-        narrowed: Layer = layer.map_weights(lambda w: w.astype(np.float32))
-    return narrowed
-
-
 def _long(graph: Graph, x: str) -> str:
     return graph.apply("Cast", x, to=onnx.TensorProto.INT64)
 
@@ -127,7 +121,13 @@ def _layer_norm(graph: Graph, layer: layers.LayerNorm, x: str) -> str:
 
 
 def _scaler(graph: Graph, layer: layers.Scaler, x: str) -> str:
-    centred = graph.apply("Sub", x, graph.constant(layer.weights["mean"]))
+    mean = layer.weights["mean"]
+    if mean.dtype == np.float32:
+        centred = graph.apply("Sub", x, graph.constant(mean))
+    else:
+        wide = graph.apply("Cast", x, to=onnx.TensorProto.DOUBLE)
+        wide = graph.apply("Sub", wide, graph.constant(mean, np.float64))
+        centred = graph.apply("Cast", wide, to=onnx.TensorProto.FLOAT)
     scale = layer.weights["scale"]
     return graph.apply("Div", centred, graph.constant(scale)) if np.any(scale != 1) else centred
 

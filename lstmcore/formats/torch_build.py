@@ -83,7 +83,7 @@ class _Scaler(nn.Module):
         self.register_buffer("scale", torch.ones(layer.num_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x - self.mean) / self.scale
+        return (x - self.mean).to(self.scale.dtype) / self.scale  # the mean may have more digits
 
 
 class _Squeeze(nn.Module):

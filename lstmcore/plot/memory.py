@@ -136,7 +136,7 @@ def score(model: Model, window: npt.ArrayLike, *, into: Canvas | None = None) ->
 def growing_answers(model: Model, window: npt.ArrayLike) -> Array:
     """The answer to the first 1, 2, ..., T ticks of a window, each output: (T, outputs). Errors: see `score`."""
     _check("model", model, Model)
-    x = one_window(model, window, model.runner.dtype)
+    x = one_window(model, window, np.dtype(np.float64))
     if model.steps is not None:
         raise ValueError(f"model: it answers windows of {model.steps} ticks only (Flatten), not as they grow")
     ticks = len(x)

@@ -35,7 +35,7 @@ class Fitted:
     """A trained classifier with its scaler, and how it came about."""
 
     module: Classifier  # in eval mode, on the CPU; takes scaled features
-    scaler: Scale  # mean and scale, (F,) float32 each
+    scaler: Scale  # mean, (F,) in the samples' dtype, and scale, (F,) float32
     history: list[dict[str, Any]]  # an epoch each: loss and AUC of training and validation, seconds
     best_epoch: int  # from 1: whose weights these are
     settings: Settings
@@ -143,7 +143,7 @@ def score(model: lstmcore.Model, samples: Samples) -> Array:
             answers += [float(stream.push(tick)) for tick in one]
         return np.array(answers, np.float32)
     if isinstance(samples, Windows):
-        parts = [model(samples.batch(which).x.numpy()).reshape(-1) for which in _pieces(samples)]
+        parts = [model(samples.windows(which)).reshape(-1) for which in _pieces(samples)]
     else:
         windows = (samples.rows[last + 1 - n : last + 1] for last, n in zip(samples.ends, samples.lengths, strict=True))
         parts = [model(window).reshape(-1) for window in windows]
@@ -231,7 +231,8 @@ def check_samples(
     if len(found) < 2:
         only = f"all {found[0]:.0f}" if len(found) else "none"
         raise ValueError(f"{what}: labels are {only}; there have to be both 0 and 1")
-    rows = samples.rows[samples.used()]
+    with np.errstate(over="ignore"):
+        rows = samples.rows[samples.used()].astype(np.float32, copy=False)  # what training computes in
     if not np.isfinite(rows).all():
         at = np.argwhere(~np.isfinite(rows))[0]
         row = np.flatnonzero(samples.used())[at[0]]

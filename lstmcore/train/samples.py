@@ -15,7 +15,7 @@ import torch
 from lstmcore.inputs import as_integer, as_real
 from lstmcore.layers import Array
 
-Scale: TypeAlias = tuple[Array, Array]  # mean and scale, (F,) float32 each
+Scale: TypeAlias = tuple[Array, Array]  # mean, (F,) in the rows' dtype, and scale, (F,) float32
 
 
 class Batch(NamedTuple):
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 class Samples:
     """What windows and sequences have in common: rows (R, F), and which of them are answered."""
 
-    rows: Array  # (R, F) float32
+    rows: Array  # (R, F), float32 or float64
     targets: Array  # (R,) float32, NaN where there is no label
     lengths: Array  # (N,), ticks of each sample
     ends: Array  # (answers,), the rows that are answered
@@ -57,17 +57,17 @@ class Samples:
         raise NotImplementedError
 
     def scaled(self, scale: Scale) -> Samples:
-        """The same samples of (rows - mean) / scale."""
+        """The same samples of (rows - mean) / scale, in float32: float64 rows are not rounded before."""
         new = object.__new__(type(self))
         new.__dict__.update(vars(self))
-        new.rows = (self.rows - scale[0]) / scale[1]
+        new.rows = ((self.rows - scale[0]) / scale[1]).astype(np.float32, copy=False)
         return new
 
     def fit_scaler(self) -> Scale:
         """Mean and standard deviation of each feature over the rows that these samples read; 1 where it is constant."""
         rows = self.rows[self.used()].astype(np.float64)
         scale = rows.std(axis=0).astype(np.float32)
-        return rows.mean(axis=0).astype(np.float32), np.where(scale > 0, scale, np.float32(1))
+        return rows.mean(axis=0).astype(self.rows.dtype), np.where(scale > 0, scale, np.float32(1))
 
 
 class Windows(Samples):
@@ -117,9 +117,13 @@ class Windows(Samples):
 
     def batch(self, which: Sequence[int]) -> Batch:
         """(N, T, F), answered after the last tick."""
-        ends = self.ends[which]
-        x = self.rows[ends[:, None] + np.arange(1 - self.window, 1)]
-        return Batch(torch.from_numpy(x), None, torch.from_numpy(self.targets[ends]))
+        x = self.windows(which).astype(np.float32, copy=False)
+        return Batch(torch.from_numpy(x), None, torch.from_numpy(self.targets[self.ends[which]]))
+
+    def windows(self, which: Sequence[int]) -> Array:
+        """(N, T, F) in the rows' dtype."""
+        found: Array = self.rows[self.ends[which][:, None] + np.arange(1 - self.window, 1)]
+        return found
 
     def used(self) -> Array:
         """The rows of all windows together."""
@@ -204,7 +208,8 @@ class Sequences(Samples):
         index = firsts + np.minimum(ticks, lengths - 1)
         answered = ticks < lengths if self.history is None else ticks == lengths - 1
         y = self.targets[index[answered]]
-        return Batch(torch.from_numpy(self.rows[index]), torch.from_numpy(answered), torch.from_numpy(y))
+        x = self.rows[index].astype(np.float32, copy=False)
+        return Batch(torch.from_numpy(x), torch.from_numpy(answered), torch.from_numpy(y))
 
     def used(self) -> Array:
         """The rows of the sequences."""
@@ -217,7 +222,8 @@ def _as_rows(value: npt.ArrayLike, what: str) -> Array:
     array = as_real(value, what)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{what}: expected (rows, features), at least one each, got shape {array.shape}")
-    rows: Array = np.ascontiguousarray(array, np.float32)
+    exact = np.can_cast(array.dtype, np.float32)
+    rows: Array = np.ascontiguousarray(array, np.float32 if exact else np.float64)
     return rows
 
 
