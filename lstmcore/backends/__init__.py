@@ -34,7 +34,9 @@ class Runner(abc.ABC):
     mean: Array | None = None  # (F,), the scaler's, which no layer of `given` subtracts; None: zero
 
     def take(self, ticks: Array) -> Array:
-        """Real numbers (..., F) of any dtype as all methods below expect them: less `mean`, in `dtype`, C-contiguous.
+        """Real numbers (..., F) of any dtype as all methods below expect them: less `mean`, in `dtype`.
+
+        C-contiguous and aligned, as the core reads them.
 
         A float64 price is not rounded before the mean is subtracted. float32 numbers give the same difference, bit for
         bit, whether it is formed in float32 or in float64 and then rounded: float64 has more than twice their digits.
@@ -43,7 +45,7 @@ class Runner(abc.ABC):
             if self.mean is not None:
                 wide = ticks.dtype.itemsize > 8  # a longdouble: no wider than what streams take
                 ticks = np.subtract(ticks.astype(np.float64) if wide else ticks, self.mean)
-            return np.ascontiguousarray(ticks, self.dtype)
+            return np.require(ticks, self.dtype, "CA")
 
     @abc.abstractmethod
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:

@@ -8,7 +8,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 flags="-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$flags" -DLSTMCORE_WERROR=ON \
     -DLSTMCORE_TESTS=ON -DLSTMCORE_BINDING=ON -DPython_EXECUTABLE="$(command -v python)" > /dev/null
-cmake --build "$build" > /dev/null
+cmake --build "$build" --parallel 2 > /dev/null
 kernels=$("$build/kernel_bits" --list)
 expected=
 for kernel in $kernels; do
@@ -30,10 +30,10 @@ for kernel in $kernels; do
     echo "sanitized kernel $kernel, nulls"
 done
 # Threads: ThreadSanitizer does not go with the others.
-cmake -S "$root" -B "$build/threads" -DCMAKE_BUILD_TYPE=None -DLSTMCORE_WERROR=ON -DLSTMCORE_TESTS=ON \
+cmake -S "$root" -B "$build/tsan" -DCMAKE_BUILD_TYPE=None -DLSTMCORE_WERROR=ON -DLSTMCORE_TESTS=ON \
     -DCMAKE_C_FLAGS="-g -O1 -fsanitize=thread" > /dev/null
-cmake --build "$build/threads" --target threads > /dev/null
+cmake --build "$build/tsan" --parallel 2 --target threads > /dev/null
 for kernel in $kernels; do
-    "$build/threads/threads" "$kernel"
+    "$build/tsan/threads" "$kernel"
     echo "sanitized kernel $kernel, threads"
 done

@@ -10,12 +10,12 @@ if [ -z "$runtime" ]; then # the libraries of clang are none that a Python built
     exit 1
 fi
 
-# The package with these two in it, in the place of the installed one.
+# The package with these in it, in the place of the installed one.
 site=$build/site
 rm -rf "$site"
 mkdir "$site"
 cp -rs "$root/lstmcore" "$site"
-ln -s "$build"/_core.*so "$build"/_bound.*so "$site/lstmcore"
+ln -s "$build"/_{core,bound,stop}.*so "$site/lstmcore"
 cat > "$site/sitecustomize.py" << 'EOF'
 import sys
 
