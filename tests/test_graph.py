@@ -76,7 +76,7 @@ def test_a_model_prints_what_reads_what(name: str) -> None:
         assert row.split()[:2] == [layer.name, type(layer).__name__]
         assert ("inputs=" in row) == bool(layer.inputs)
         if layer.inputs:
-            assert f"inputs={' '.join(layer.inputs)}" in row
+            assert f"inputs={', '.join(layer.inputs)}" in row
 
 
 def test_a_row_says_what_is_other_than_usual() -> None:
