@@ -226,7 +226,7 @@ def test_verify_finds_a_planted_difference_and_says_where(
     facts = json.loads(capsys.readouterr().out)
     assert facts["within"] is False
     row = next(row for row in facts["inputs"] if row["inputs"] == str(given))
-    batch = windows(series, 20).astype(np.float32)
+    batch = windows(series, 20)  # float64, as in the file: the models subtract before they round
     a, b = model.with_backend("auto")(batch), lstmcore.load(other)(batch)
     worst = largest_difference(a.astype(np.float64), b.astype(np.float64))
     assert row["windows"] == len(batch)
