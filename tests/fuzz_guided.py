@@ -8,9 +8,9 @@ Kept between runs, for each target: FOLDER/corpus, the files that reached someth
 again after each run; and FOLDER/findings, the files of faults, each with a text that says what was wrong and how to
 see it again. What is a fault no longer joins the corpus.
 
-Faults are those of `fuzz_readers`, and a crash or a hang. Only the branches of lstmcore count; what libhdf5, protobuf
-or pyarrow make of a file is theirs, as far as the reader lets it come to them. The exit status is 1 where there is a
-finding.
+Faults are those of `fuzz_readers`, and a crash or a hang. Only the branches of lstmcore and of the live bot's frames
+count; what libhdf5, protobuf or pyarrow make of a file is theirs, as far as the reader lets it come to them. The exit
+status is 1 where there is a finding.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+WATCHED = "lstmcore", "frames"  # the second is examples/live_bot's
 API = "api"
 API_RUNS = 100_000
 HANGS = 20  # seconds for one file
@@ -50,7 +51,7 @@ CLANGS = "clang", *(f"clang-{n}" for n in range(20, 13, -1))
 
 
 def instrument() -> Any:
-    """Count the branches of every module of lstmcore that is imported from here on; the module atheris."""
+    """Count the branches of every module in WATCHED that is imported from here on; the module atheris."""
     import atheris
 
     plain = SourceFileLoader.get_code
@@ -58,7 +59,7 @@ def instrument() -> Any:
     # atheris's own hook does not see the modules of an editable install
     def get_code(self: SourceFileLoader, name: str) -> Any:
         code = plain(self, name)
-        return atheris.patch_code(code, True) if code and name.partition(".")[0] == "lstmcore" else code
+        return atheris.patch_code(code, True) if code and name.partition(".")[0] in WATCHED else code
 
     SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
     return atheris

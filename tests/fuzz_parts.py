@@ -223,6 +223,36 @@ def _in_recording(data: bytes, draw: random.Random, spoil: Spoil) -> bytes:
     return b"\n".join(lines)
 
 
+def _in_frames(data: bytes, draw: random.Random, spoil: Spoil) -> bytes:
+    """A WebSocket's frames of the right lengths, some of them others, elsewhere or of another kind."""
+    parts, at = [], 0
+    while at + 2 <= len(data):
+        size, start = data[at + 1] & 127, at + 2
+        if size > 125:
+            wide = 2 if size == 126 else 8
+            size, start = int.from_bytes(data[start : start + wide], "big"), start + wide
+        parts.append((data[at], data[start : start + size]))
+        at = start + size
+    at, kind = draw.randrange(len(parts)), draw.randrange(5)
+    first, content = parts[at]
+    if kind == 0:
+        del parts[at]
+    elif kind == 1:
+        parts.insert(at, draw.choice(parts))
+    elif kind == 2:
+        parts[at] = draw.choice((first ^ 0x80, first ^ 1, first & 0x80, 0x88, 0x89, draw.randrange(256))), content
+    else:
+        parts[at] = first, draw.choice((spoil(content), content[:1], b"", b"\xff", content * 2, b"z" * 126))
+    return b"".join(map(_frame, parts))
+
+
+def _frame(part: tuple[int, bytes]) -> bytes:
+    first, content = part
+    size = len(content)
+    wide = 0 if size < 126 else 2 if size < 1 << 16 else 8
+    return bytes((first, {0: size, 2: 126, 8: 127}[wide])) + (size.to_bytes(wide, "big") if wide else b"") + content
+
+
 def _in_protobuf(data: bytes, draw: random.Random, spoil: Spoil) -> bytes:
     import onnx_mutants
 
@@ -232,4 +262,5 @@ def _in_protobuf(data: bytes, draw: random.Random, spoil: Spoil) -> bytes:
 WITHIN: dict[str, Callable[[bytes, random.Random, Spoil], bytes]] = {
     "safetensors": _in_safetensors, "state": _in_state, "torch": _in_zip, "keras": _in_zip, "h5": _in_hdf5,
     "onnx": _in_protobuf, "npy": _in_npy, "csv": _in_words, "toml": _in_words, "recording": _in_recording,
+    "frames": _in_frames,
 }  # fmt: skip

@@ -30,6 +30,7 @@ SUFFIXES = {
     "safetensors": (".safetensors",), "state": (".safetensors",), "torch": (".pt",),
     "keras": (".keras",), "h5": (".h5",), "onnx": (".onnx",),
     "npy": (".npy",), "csv": (".csv",), "toml": (".toml",), "recording": (".txt", ".gz"),
+    "frames": (".frames",),
 }  # fmt: skip
 READERS = tuple(SUFFIXES)
 
@@ -38,6 +39,7 @@ OURS = lstmcore.ModelFormatError, lstmcore.UnsupportedError
 REFUSALS: dict[str, tuple[type[Exception], ...]] = {
     "state": (*OURS, ValueError),  # a state that does not fit the stream
     "npy": (ValueError,), "csv": (ValueError,), "toml": (ValueError, TypeError), "recording": (),
+    "frames": (ConnectionError,),
 }  # fmt: skip
 
 SLOWEST = 1.0  # seconds
@@ -46,6 +48,7 @@ FLOOR = 4 << 20  # bytes that any reader may take: interpreters, modules, buffer
 LONGEST = 2000  # characters of an error
 RESIDENT = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss, in bytes
 PACKAGE = Path(lstmcore.__file__).parent
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "live_bot"))  # its frames are read here too
 
 CONFIG = """
 [data]
@@ -144,6 +147,16 @@ def _recordings(folder: Path) -> None:
     (folder / "1.gz").write_bytes(gzip.compress((folder / "0.txt").read_bytes(), mtime=0))
 
 
+def _frames(folder: Path) -> None:
+    from websockets.frames import Close, CloseCode, Frame, Opcode
+
+    parts = Frame(Opcode.TEXT, b"pa", fin=False), Frame(Opcode.PING, b"?"), Frame(Opcode.CONT, "µ".encode())
+    end = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "bye").serialize())
+    whole = [Frame(Opcode.TEXT, b"{}"), Frame(Opcode.BINARY, b"x" * 200), Frame(Opcode.TEXT, b"y" * 70_000)]
+    for n, sent in enumerate(([*whole[:2], *parts, end], [*whole[::2], *parts])):
+        (folder / f"{n}.frames").write_bytes(b"".join(frame.serialize(mask=False) for frame in sent))
+
+
 MAKERS: dict[str, Callable[[Path], object]] = {
     "safetensors": _models,
     "state": _state,
@@ -155,6 +168,7 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "csv": lambda folder: (folder / "0.csv").write_text(CSV),
     "toml": lambda folder: (folder / "0.toml").write_text(CONFIG),
     "recording": _recordings,
+    "frames": _frames,
 }
 
 
@@ -183,6 +197,8 @@ def load(reader: str, path: str) -> None:
         read_config(Path(path))
     elif reader == "recording":
         _replay(path)
+    elif reader == "frames":
+        _receive(path)
     else:
         lstmcore.load(path, backend="numpy")
 
@@ -196,6 +212,32 @@ def _replay(path: str) -> None:
     recording.head(2)
     for received_ns, payload in recording:
         features.take(parse(payload), received_ns)
+
+
+def _receive(path: str) -> None:
+    """What the live bot makes of a server's bytes, which must not depend on how they are cut."""
+    from frames import LONGEST, Frames
+    from websockets.client import ClientProtocol
+    from websockets.protocol import State
+    from websockets.uri import parse_uri
+
+    def messages(data: bytes, piece: int) -> tuple[list[bytes], str]:
+        protocol = ClientProtocol(parse_uri("ws://host/"), state=State.OPEN, max_size=LONGEST)
+        frames, found = Frames(protocol, lambda _: None), []
+        try:
+            for at in range(0, len(data), piece):
+                frames.feed(data[at : at + piece])
+                found += iter(frames.next, None)
+        except ConnectionError as error:
+            return found, str(error)
+        return found, ""
+
+    data = Path(path).read_bytes()
+    found, wrong = messages(data, 1 << 16)
+    if any(messages(data, piece) != (found, wrong) for piece in (len(data) // 3 + 1, len(data) // 200 + 1)):
+        raise AssertionError("other messages from other pieces")
+    if wrong:
+        raise ConnectionError(f"{path}: {wrong}")
 
 
 def fault(reader: str, path: Path, measure: bool) -> str:

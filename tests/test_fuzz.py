@@ -23,7 +23,15 @@ import safetensors
 from lstmcore.formats import states
 
 COUNTS = dict.fromkeys(fuzz.READERS, 300) | {"onnx": 1500}
-NEEDS = {"torch": "torch", "keras": "keras", "h5": "keras", "onnx": "onnx", "toml": "torch", "recording": "msgspec"}
+NEEDS = {
+    "torch": "torch",
+    "keras": "keras",
+    "h5": "keras",
+    "onnx": "onnx",
+    "toml": "torch",
+    "recording": "msgspec",
+    "frames": "websockets",
+}
 
 
 @pytest.mark.parametrize("reader", fuzz.READERS)
