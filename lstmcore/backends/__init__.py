@@ -45,7 +45,7 @@ class Runner(abc.ABC):
             if self.mean is not None:
                 wide = ticks.dtype.itemsize > 8  # a longdouble: no wider than what streams take
                 ticks = np.subtract(ticks.astype(np.float64) if wide else ticks, self.mean)
-            return np.require(ticks, self.dtype, "CA")
+            return np.require(ticks, self.dtype, ["C", "A"])
 
     @abc.abstractmethod
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
