@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 FUZZ_SECONDS ?= 600
+TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
 	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
@@ -18,7 +19,7 @@ demo: $(VENV)/.demo ## follow a made-up market with the shipped model; a plot go
 	$(BIN)/lstmcore demo --out $(OUT)/demo
 
 test: $(VENV)/.test ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
 bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; into benchmarks/results and the docs
 	$(BIN)/python benchmarks/run.py

@@ -15,12 +15,14 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn, TypeVar
 
-from lstmcore import terminal
+from lstmcore import stopping, terminal
 from lstmcore._version import __version__
 from lstmcore.commands import bench, convert, demo, info, inspect, plot, predict, replay, train, verify
 
 T = TypeVar("T")
 COMMANDS = (demo, info, inspect, convert, verify, predict, plot, train, bench, replay)
+INTERRUPTED = 130  # the status after Ctrl-C: 128 + SIGINT
+AT_LATEST = 0.7  # seconds after Ctrl-C that another library's computation may go on
 GONE = 141  # the status of a program that a closed pipe ends: 128 + SIGPIPE
 
 
@@ -62,14 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             options = parser().parse_args(arguments)
-            status: int = options.run(options)
+            with stopping.or_else(_leave, AT_LATEST):
+                status: int = options.run(options)
         except SystemExit as end:
             raise SystemExit(_finished(end.code)) from None
         except BrokenPipeError:  # stdout's: no command writes into another pipe
             status = GONE
         except KeyboardInterrupt:
             terminal.note("interrupted")
-            status = 130
+            status = INTERRUPTED
         except Exception as error:
             if isinstance(error, OSError) and error.filename is None:
                 unwritten = terminal.finish()
@@ -80,6 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             terminal.note(f"error: {_message(error)}")
             status = 1
         return _finished(status)
+
+
+def _leave() -> NoReturn:
+    """End the process in the middle of what it computes: files are whole, as they are written beside and renamed."""
+    if sys.stderr.isatty():
+        print("\r\x1b[2K\x1b[?25h", end="", file=sys.stderr)  # no half progress bar, and the cursor back
+    terminal.note("interrupted")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _finished(status: T) -> T | int:

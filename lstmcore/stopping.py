@@ -1,11 +1,14 @@
-"""Long work in several threads that ends soon after Ctrl-C, of which Python tells its main thread alone.
+"""Long work that ends soon after Ctrl-C, of which Python tells its main thread alone, between two operations.
 
-Who shares work out sets a flag; the work looks at it: what is written in Python by `check`, the C core by itself.
+Who shares work out among threads sets a flag; the work looks at it: what is written in Python by `check`, the C core
+by itself. Other libraries look at nothing: a program gives them up by `or_else`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,3 +64,43 @@ def check_flag(flag: Any) -> None:
     _here.flag = flag
     for tell in listeners:
         tell(0 if flag is None else flag.__array_interface__["data"][0])
+
+
+@contextlib.contextmanager
+def or_else(end: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Call `end`, in another thread, where Ctrl-C has not raised within so many seconds: a library computes.
+
+    Does nothing outside the main thread, and where Ctrl-C does something else than to raise KeyboardInterrupt.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+    heard = threading.Event()
+
+    def handler(number: int, frame: Any) -> None:
+        heard.set()
+        signal.default_int_handler(number, frame)
+
+    def watch() -> None:
+        while number := read.recv(1):
+            if number[0] == signal.SIGINT:
+                if not heard.wait(seconds):
+                    end()
+                return
+
+    read, write = socket.socketpair()  # Python writes a signal's number into it at once, whatever runs
+    with read, write:
+        write.setblocking(False)
+        thread = threading.Thread(target=watch, name="Ctrl-C", daemon=True)
+        thread.start()
+        file = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, handler)
+        try:
+            yield
+        finally:
+            if signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, before)
+            signal.set_wakeup_fd(file)
+            write.shutdown(socket.SHUT_WR)
+            thread.join()

@@ -99,7 +99,7 @@ def test_a_row_says_what_is_other_than_usual() -> None:
         "input_size=3, hidden_size=2, num_layers=1, bias=True, return_sequences=True, bidirectional=True, merge=sum, "
         "activations=hard_sigmoid(0.2,0.5) tanh tanh, clip=2.0, coupled=True, inputs=input"
     )
-    assert rows["sum"] == "inputs=usual other"
+    assert rows["sum"] == "inputs=usual, other"
 
 
 def test_models_differ_by_what_reads_what() -> None:
