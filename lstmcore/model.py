@@ -324,7 +324,7 @@ class Model:
         """Write a safetensors file: weights under torch's names, the architecture in the metadata.
 
         The file is written beside `path` and then moved there, so a reader never sees half of it. A file that is
-        there already is replaced.
+        there already is replaced, and its mode stays; where `path` is a symbolic link, the file that it points to is.
 
         Raises:
             ValueError: A name that does not end in .safetensors.

@@ -159,6 +159,8 @@ def lead(
     for name, count in [*operations, ("push", 3)]:
         if name.startswith("push"):
             x = more(count)
+            if name == "push_bound":  # whose ticks are written in the stream's own dtype
+                x = x.astype(stream.input.dtype)
             history = np.concatenate([history, x])
             if name == "push_many":
                 answers += list(stream.push_many(x))

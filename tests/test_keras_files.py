@@ -208,7 +208,7 @@ ARCHIVES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a list": (lambda p: p.update({"config.json": b"[]"}), "expected an object"),
     "deep": (lambda p: p.update({"config.json": b"[" * 40_000}), "config.json is not JSON"),
     "keys": (lambda p: p.update({"config.json": b'{"a": 1, "a": 2}'}), "a key stands in an object twice"),
-    "nan": (lambda p: p.update({"config.json": b'{"a": NaN}'}), "a number is NaN"),
+    "nan": (lambda p: p.update({"config.json": b'{"class_name": "Sequential", "config": {"layers": NaN}}'}), "expected 1 to 1024 layers, got nan"),
     "bytes": (lambda p: p.update({"config.json": b"\xff{}"}), "config.json is not JSON"),
     "no model": (lambda p: p.update({"config.json": b'{"a": 1}'}), "expected a layer with a class_name"),
     "weights": (lambda p: p.update({"model.weights.h5": b"x" * 100}), "not an HDF5 file"),

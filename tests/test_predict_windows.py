@@ -165,7 +165,7 @@ def test_an_error_in_a_thread_is_raised() -> None:
     model = small()
     with (
         mock.patch.object(module, "TICKS_AT_ONCE", 10),
-        mock.patch.object(module, "as_numbers", side_effect=MemoryError("no room")),
+        mock.patch.object(type(model.runner), "take", side_effect=MemoryError("no room")),
         pytest.raises(MemoryError, match="no room"),
     ):
         model.predict_windows(np.zeros((100, 3)), 5, threads=2)
