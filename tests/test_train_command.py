@@ -132,7 +132,7 @@ def test_two_processes_write_once(trained: Path, tmp_path: Path) -> None:
     config = (trained / "config.toml").read_text().replace("epochs = 2", "epochs = 1\ndevices = 2")
     (trained / "two.toml").write_text(config)
     command = [sys.executable, "-m", "lstmcore", "train", str(trained / "two.toml"), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("lstmcore: fold") == 2
     assert done.stdout.count("report.md") == 1
