@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lstmcore import activations
 from lstmcore.layer import INPUT, MAX_SIZE, Array, Layer, Shape, ShapeError, held, show
 from lstmcore.recurrent import GRU, LSTM, RNN, Recurrent
+from lstmcore.text import quoted
 
 __all__ = [
     "ELU",
@@ -165,7 +166,7 @@ class GELU(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.approximate not in ("none", "tanh"):
-            raise ValueError(f"{self.label}: approximate is {self.approximate!r}; expected 'none' or 'tanh'")
+            raise ValueError(f"{self.label}: approximate is {quoted(self.approximate)}; expected 'none' or 'tanh'")
 
 
 @dataclass(frozen=True, eq=False)

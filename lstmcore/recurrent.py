@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from lstmcore.activations import Activation, parse
 from lstmcore.layer import NEW, Array, Layer, Shape
+from lstmcore.text import quoted
 
 MERGES = ("concat", "sum", "mean", "mul")
 
@@ -53,7 +54,9 @@ class Recurrent(Layer):
     def check_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().check_settings(settings)
         if checked["merge"] not in MERGES:
-            raise ValueError(f"{cls.__name__}: setting 'merge': expected one of {MERGES}, got {checked['merge']!r}")
+            raise ValueError(
+                f"{cls.__name__}: setting 'merge': expected one of {MERGES}, got {quoted(checked['merge'])}"
+            )
         if checked["merge"] != "concat" and not checked["bidirectional"]:
             raise ValueError(f"{cls.__name__}: setting 'merge': {checked['merge']!r} needs bidirectional")
         if checked["merge"] != "concat" and checked["num_layers"] > 1:

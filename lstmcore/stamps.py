@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore.layers import Array
+from lstmcore.text import quoted
 from lstmcore.zones import Stamps, call, from_text, read_stamps
 
 UTC = datetime.timezone.utc
@@ -125,9 +126,11 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
         example = "12 months" if calendar else "10 days"
         wanted = f'a timedelta64, or text such as "{example}"' if dated else "a number, as the stamps are"
         hint = "; a label that reads so many rows ahead: label_end=label_ends(times, rows)" if what == "horizon" else ""
-        raise TypeError(f"{what}: expected {wanted}, got {value!r}{hint}")
+        raise TypeError(f"{what}: expected {wanted}, got {quoted(value)}{hint}")
     if (np.isnat(size) if dated else not np.isfinite(size)) or size < 0 or (size == 0 and not zero):
-        raise ValueError(f"{what}: expected a length of time {'of at least' if zero else 'above'} 0, got {value!r}")
+        raise ValueError(
+            f"{what}: expected a length of time {'of at least' if zero else 'above'} 0, got {quoted(value)}"
+        )
     if dated and not calendar and is_calendar(size):
         raise ValueError(f"{what}: {size} has no fixed length; give weeks, days or less")
     _check_fits(size, stamps.dtype, what)
@@ -174,7 +177,7 @@ def first_edge(stamps: Stamps, sizes: list[Any], start: Any) -> Any:
         return _month(values[0], zone) if any(months) else values[0]
     if values.dtype.kind != "M":
         if isinstance(start, bool) or not isinstance(start, int | float | np.integer | np.floating):
-            raise TypeError(f"start: expected a number, as the stamps are, got {start!r}")
+            raise TypeError(f"start: expected a number, as the stamps are, got {quoted(start)}")
         return start
     given = from_text([start], "start") if isinstance(start, str) else as_stamps([start], "start")
     check_same_kind(given, stamps, "start")

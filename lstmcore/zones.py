@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore.layers import Array
+from lstmcore.text import quoted
 
 UTC = datetime.timezone.utc
 #: ISO 8601 with a time of day, and what comes after it: the zone.
@@ -113,7 +114,7 @@ def _zone(name: str, what: str) -> datetime.tzinfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{what}: the time zone {name!r} is not known on this machine") from None
+        raise ValueError(f"{what}: the time zone {quoted(name)} is not known on this machine") from None
 
 
 def _offset(text: str) -> datetime.timezone:

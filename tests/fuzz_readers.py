@@ -38,7 +38,7 @@ OURS = lstmcore.ModelFormatError, lstmcore.UnsupportedError
 #: What a reader may raise.
 REFUSALS: dict[str, tuple[type[Exception], ...]] = {
     "state": (*OURS, ValueError),  # a state that does not fit the stream
-    "npy": (ValueError,), "csv": (ValueError,), "toml": (ValueError, TypeError), "recording": (),
+    "npy": (ValueError,), "csv": (ValueError,), "toml": (ValueError, TypeError), "recording": (ValueError,),
     "frames": (ConnectionError,),
 }  # fmt: skip
 

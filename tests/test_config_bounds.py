@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ HOSTILE = {
     "hidden": ("[model]\nhidden = 6000", "model.hidden, model.layers: expected at most 67,108,864 weights"),
     "more hidden": ("[model]\nhidden = 1000000000", "model.hidden: expected at most 16384, got 1000000000"),
     "layers": ("[model]\nlayers = 1000000", "model.layers: expected at most 64, got 1000000"),
+    "a long word": (f'[training]\npos_weight = "{"data" * 5000}"', "training.pos_weight: expected a number above 0"),
+    "a long monitor": (f'[training]\nmonitor = "{"data" * 5000}"', "training.monitor: expected one of"),
+    "a long cell": (f'[model]\ncell = "{"data" * 5000}"', "model.cell: expected one of"),
+    "an open quote": ('"' + "x" * 60_000, "not a TOML file"),
     "no text": ("\x00", "not a TOML file"),
 }
 
@@ -54,8 +59,12 @@ def test_hostile_files_are_refused_at_once(case: str, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(GOOD + more)
     start = time.process_time()
+    tracemalloc.start()
     with pytest.raises((ValueError, TypeError)) as caught:
         read_config(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (4 << 20) + 10 * path.stat().st_size
     assert time.process_time() - start < 2
     assert str(caught.value).startswith(str(path))
     assert text in str(caught.value)

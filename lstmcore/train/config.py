@@ -23,8 +23,9 @@ T = TypeVar("T")
 MAX_BYTES = 1 << 16  # of a file; a thousand features have a fifth of that
 MAX_DEPTH = 16  # parts of a dotted key, brackets in brackets: the reader takes the square of the first, and recurses
 MAX_HIDDEN, MAX_STACK, MAX_WEIGHTS = 1 << 14, 64, 1 << 26  # the last: 256 MB
-#: What may hold any dots and brackets: text of all four forms, and comments.
-TEXT = re.compile(r"\"{3}.*?\"{3}|'{3}.*?'{3}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'|#[^\n]*", re.DOTALL)
+#: What may hold any dots and brackets: text of all four forms, and comments. A group that is repeated for each letter
+#: would take a hundred bytes for it.
+TEXT = re.compile(r"\"{3}.*?\"{3}|'{3}.*?'{3}|\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'|#[^\n]*", re.DOTALL)
 DOTS = re.compile(rf"\.(?:[^.=,\[\]{{}}\n]*\.){{{MAX_DEPTH - 1}}}")
 
 

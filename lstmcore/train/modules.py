@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lstmcore.inputs import as_integer
+from lstmcore.text import quoted
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 HEAD = 32  # units between the recurrent layer's and the answer
@@ -105,7 +106,7 @@ MODELS = {"quant": quant_model, "exit": exit_model}
 
 def _recurrent(cell: str, features: int, hidden: int, layers: int, dropout: float) -> nn.RNNBase:
     if cell not in CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}")
+        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {quoted(cell)}")
     sizes = (
         as_integer(size, name, 1) for name, size in (("features", features), ("hidden", hidden), ("layers", layers))
     )
@@ -120,7 +121,7 @@ def _head(hidden: int, dropout: float) -> nn.Sequential:
 
 def _chance(value: float, what: str) -> float:
     if not 0 <= value < 1:
-        raise ValueError(f"{what}: expected a chance of at least 0 and below 1, got {value!r}")
+        raise ValueError(f"{what}: expected a chance of at least 0 and below 1, got {quoted(value)}")
     return float(value)
 
 

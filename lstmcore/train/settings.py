@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lstmcore.text import quoted
+
 MONITORS = {"validation_auc": "max", "validation_loss": "min"}
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "64-true")
@@ -43,10 +45,10 @@ class Settings:
             raise ValueError(f"learning_rate: expected a number above 0, got {self.learning_rate}")
         for name, known in (("monitor", MONITORS), ("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {quoted(getattr(self, name))}")
         weight = self.pos_weight
         if (isinstance(weight, str) and weight != "balanced") or (isinstance(weight, int | float) and not weight > 0):
-            raise ValueError(f'pos_weight: expected a number above 0 or "balanced", got {weight!r}')
+            raise ValueError(f'pos_weight: expected a number above 0 or "balanced", got {quoted(weight)}')
 
 
 #: What an annotation's words allow, and how an error calls it.
