@@ -116,6 +116,15 @@ def test_an_oversized_header_is_refused_before_it_is_read(path: Path) -> None:
         assert f"header of {length} bytes" in refused(path)
 
 
+def test_a_tensor_of_no_elements_and_endless_axes(tmp_path: Path) -> None:
+    """For numpy it is too big, though it has nothing in it."""
+    entry = {"dtype": "F32", "shape": [0, 1 << 62, 5], "data_offsets": [0, 0]}
+    header = json.dumps({"fc.bias": entry}).encode()
+    file = tmp_path / "empty.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert "'fc.bias': expected a shape of at most" in refused(file)
+
+
 @pytest.mark.parametrize(
     ("start", "text"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 RATIO = 8  # bytes for each byte of the file; trained weights hardly shrink when they are packed
 FLOOR = 4 << 20  # bytes that any file may take
+MAX_EXTENT = 1 << 48  # elements, an empty axis counted as 1: numpy multiplies all axes as 64-bit integers
 
 
 def allowed(size: int) -> int:

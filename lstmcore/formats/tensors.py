@@ -22,7 +22,7 @@ import numpy as np
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import open_plain
 from lstmcore.formats.json_text import parse
-from lstmcore.formats.limits import allowed
+from lstmcore.formats.limits import MAX_EXTENT, allowed
 from lstmcore.layers import Array
 
 MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB
@@ -109,6 +109,8 @@ def _place(entry: Any, what: str) -> tuple[str, tuple[int, ...], tuple[int, int]
         raise ModelFormatError(f"{what}: expected a dtype and a shape, got {dtype!r:.200} and {shape!r:.200}")
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ModelFormatError(f"{what}: data_offsets: expected a begin and an end, got {offsets!r:.200}")
+    if math.prod(max(n, 1) for n in shape) > MAX_EXTENT:
+        raise ModelFormatError(f"{what}: expected a shape of at most {MAX_EXTENT} elements, got {shape!r:.200}")
     begin, end = offsets
     if dtype in SIZES and math.prod(shape) * SIZES[dtype] != end - begin:
         raise ModelFormatError(f"{what}: {dtype} of shape {shape!r:.200} in {end - begin} bytes")

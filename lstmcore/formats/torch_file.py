@@ -12,7 +12,7 @@ import numpy as np
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import open_plain
-from lstmcore.formats.limits import allowed
+from lstmcore.formats.limits import MAX_EXTENT, allowed
 from lstmcore.formats.torch_names import Storage, StoredTensor, kind_of
 from lstmcore.formats.torch_pickle import MAX_PICKLE, loads
 from lstmcore.formats.torch_zip import MAGIC, MAX_FILE, SAVE_AGAIN, Archive
@@ -30,7 +30,6 @@ WEIGHT = re.compile(r"(.*\.)?(weight|bias)(_[a-z0-9_]+)?$")
 MAX_VERSION = 10  # of the archive: torch 1.6 wrote 2, torch 2.13 writes 3, and both read up to 10
 MAX_TENSORS = 1 << 14
 MAX_KEY = 1 << 10  # characters
-MAX_EXTENT = 1 << 48  # elements, an empty axis counted as 1: numpy multiplies all axes as 64-bit integers
 
 LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch pickled first, before 1.6
 
