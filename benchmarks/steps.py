@@ -175,7 +175,7 @@ class OpenVino(Swapping):
     def __init__(self, model: lstmcore.Model, threads: int | None) -> None:
         super().__init__(model)
         openvino = need("openvino", "peers")
-        graph = openvino.Core().read_model(io.BytesIO(one_step_onnx(model).SerializeToString()))
+        graph = peers.openvino_core().read_model(io.BytesIO(one_step_onnx(model).SerializeToString()))
         compiled = peers.openvino_compiled(graph, threads)
         self.settings, self.threads = f"infer requests, {peers.count_of(threads)}", threads
         for source in (0, 1):
@@ -194,7 +194,7 @@ class OpenVinoVariables(peers.Peer):
 
     def __init__(self, model: lstmcore.Model, threads: int | None) -> None:
         openvino = need("openvino", "peers")
-        graph = openvino.Core().read_model(io.BytesIO(one_step_onnx(model).SerializeToString()))
+        graph = peers.openvino_core().read_model(io.BytesIO(one_step_onnx(model).SerializeToString()))
         h = graph.output("h").get_node().input_value(0)
         passes = need("openvino.passes", "peers")
         passes.MakeStateful({"h0": "h", "c0": "c"}).run_on_model(graph)

@@ -32,6 +32,7 @@ import lstmcore
 from lstmcore import Model
 from lstmcore.formats.gates import reorder
 from lstmcore.layers import GRU, LSTM, RNN, Array, Recurrent, Reverse
+from lstmcore.peers import openvino_core
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 T, F, H = 9, 3, 4
@@ -160,7 +161,7 @@ def by_onnxruntime(proto: bytes, x: Array) -> Any:
 
 
 def by_openvino(proto: bytes, x: Array) -> Any:
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(proto), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled([x])[0]
 

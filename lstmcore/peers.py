@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import importlib.util
 import io
 import warnings
@@ -161,12 +162,23 @@ class OnnxRuntimeBound(OnnxRuntime):
         return self.answer[0]
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's Core, one for the process.
+
+    The first model that a Core compiles gives the thread a stack for its signal handlers, and the Core takes it away
+    at its end; of two that end in the order in which they began, the second leaves the thread the first one's, which
+    is gone. The next signal (Ctrl-C, an alarm) then ends the process: seen with OpenVINO 2026.4.
+    """
+    return need("openvino", "peers").Core()
+
+
 def openvino_compiled(model: Any, threads: int | None) -> Any:
     """A CompiledModel on the CPU, tuned for latency, in float32."""
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
-    return need("openvino", "peers").Core().compile_model(model, "CPU", config)
+    return openvino_core().compile_model(model, "CPU", config)
 
 
 class OpenVino(Peer):
@@ -176,7 +188,7 @@ class OpenVino(Peer):
 
     def __init__(self, onnx: bytes, threads: int | None) -> None:
         openvino = need("openvino", "peers")
-        compiled = openvino_compiled(openvino.Core().read_model(io.BytesIO(onnx)), threads)
+        compiled = openvino_compiled(openvino_core().read_model(io.BytesIO(onnx)), threads)
         self.settings, self.threads = f"infer request, {count_of(threads)}", threads
         self.window = np.zeros(tuple(compiled.input(0).shape), np.float32)
         self.request = compiled.create_infer_request()

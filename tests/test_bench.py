@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,38 @@ def test_every_peer_answers_as_the_reference(name: str, model: lstmcore.Model) -
         with peer.ready():
             got = answer_each(peer, pool)
         assert largest_difference(got, expected).value < 2e-6, peer.settings
+
+
+SIGNAL = """
+import gc, signal, sys, time
+import lstmcore
+from lstmcore import peers
+
+model = lstmcore.load(sys.argv[2], backend="numpy")
+first, second = list(peers.build(sys.argv[1], model, 5, [1])), list(peers.build(sys.argv[1], model, 5, [1]))
+del first
+gc.collect()
+del second
+gc.collect()
+heard = []
+signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+until = time.monotonic() + 20
+while not heard and time.monotonic() < until:
+    pass
+print(len(heard))
+"""
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+def test_a_signal_is_heard_after_peers_have_gone(name: str, model: lstmcore.Model, tmp_path: Path) -> None:
+    """OpenVINO left the thread a stack for its handlers that was gone: the process died without a word."""
+    for package in (name, "onnx"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    model.save(tmp_path / "m.safetensors")
+    command = [sys.executable, "-c", SIGNAL, name, str(tmp_path / "m.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 def test_what_runs_here_is_what_info_says() -> None:
