@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import lstmcore
+from lstmcore import layers as L
 from lstmcore.cli import main
+from lstmcore.commands import runtimes, verify
 
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 pytest.importorskip("onnxruntime", reason="needs onnxruntime")
@@ -167,6 +169,57 @@ def test_lengths_that_the_other_side_does_not_take_are_told(folder, capsys):
     assert main(["verify", "free.onnx", "--against", "other.onnx"]) == 0
     told = capsys.readouterr().err
     assert "note: other.onnx takes no windows of 1 tick: other.onnx: ONNX Runtime:" in told
+
+
+def holding(*tensors):
+    """The GRU of `gru` with initializers that nothing reads."""
+    proto = gru(("N", "T", 3))
+    proto.graph.initializer.extend(tensors)
+    return proto
+
+
+def lstm(hidden):
+    settings = {"input_size": 3, "hidden_size": hidden, "num_layers": 1, "bias": True, "return_sequences": True}
+    rng = np.random.default_rng(0)
+    shapes = L.LSTM.weight_shapes(**settings)
+    return lstmcore.Model([L.LSTM("lstm", **settings, weights={k: rng.normal(size=s) for k, s in shapes.items()})])
+
+
+def test_no_length_is_one_that_takes_hours(folder):
+    """A layer's size is a number too, and its square 262,144."""
+    lstm(512).export_onnx("wide.onnx")
+    lengths = runtimes.lengths_of("wide.onnx")
+    assert {1, 511, 512, 513} <= set(lengths)
+    assert max(lengths) <= runtimes.LONGEST
+    many = np.arange(1900, 1960)
+    onnx.save(holding(onnx.numpy_helper.from_array(many, "many")), "many.onnx")
+    lengths = runtimes.lengths_of("many.onnx")
+    assert {*range(1899, 1961)} <= set(lengths)
+    assert max(lengths) <= runtimes.LONGEST
+
+
+@pytest.mark.filterwarnings("ignore:.*initializers that the answer does not depend")
+def test_lengths_that_take_too_much_work_are_left_out_and_told(folder, capsys, monkeypatch):
+    onnx.save(holding(onnx.numpy_helper.from_array(np.arange(2, 60), "many")), "free.onnx")
+    monkeypatch.setattr(verify, "MOST_WORK", 5e7)
+    assert main(["verify", "free.onnx", "--against", "free.onnx", "--json"]) == 0
+    out, told = capsys.readouterr()
+    ticks = [int(row["inputs"].split()[1]) for row in json.loads(out)["inputs"][3:]]
+    assert 0 < sum(ticks) < 5e7 / verify.STEP / verify.FEW
+    assert re.search(r"note: \d+ lengths from \d+ to \d+ ticks are not compared", told)
+
+
+def test_numbers_of_types_that_nothing_needs_are_passed_over(folder, capsys):
+    others = [
+        onnx.TensorProto(name="text", dims=[1], data_type=onnx.TensorProto.STRING, string_data=[b"a"]),
+        onnx.numpy_helper.from_array(np.array([77], np.uint64), "wide"),
+        onnx.numpy_helper.from_array(np.array([55], np.int64), "plain"),
+        onnx.TensorProto(name="many", dims=[1 << 32, 1 << 32], data_type=onnx.TensorProto.INT64),
+    ]
+    onnx.save(holding(*others), "free.onnx")
+    lengths = runtimes.lengths_of("free.onnx")
+    assert 55 in lengths
+    assert 77 not in lengths
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from lstmcore.formats.trials import sizes
 from lstmcore.layers import Array
 from lstmcore.text import clean
 
-LONGEST = 2000  # ticks; larger numbers in a file are not taken for lengths
+LONGEST = 2000  # ticks of the longest window that is tried; numbers from here on are not taken for lengths
 MOST = 64  # elements of a tensor that are looked at
 KERAS = (".keras", ".h5", ".hdf5")
 
@@ -108,22 +109,25 @@ def _quiet() -> Iterator[None]:
 
 
 def lengths_of(*files: str) -> Sequence[int]:
-    """1, and the lengths below, at and beyond the numbers in files of ONNX and Keras; of others no number is known."""
+    """1, and lengths up to `LONGEST` below, at and beyond the numbers in files of ONNX and Keras.
+
+    Those beside the numbers come first, then those that sums, products and quotients of a few numbers give. Of other
+    files no number is known.
+    """
     numbers: set[float] = set()
     for file in files:
         suffix = Path(file).suffix.lower()
-        if suffix == ".onnx":
-            numbers |= {float(n) for n in _onnx_numbers(file)}
-        elif suffix in KERAS:
-            numbers |= {float(n) for n in _keras_numbers(file)}
-    return sorted({1, *sizes(n for n in numbers if abs(n) <= LONGEST)})
+        found = _onnx_numbers(file) if suffix == ".onnx" else _keras_numbers(file) if suffix in KERAS else ()
+        numbers.update(n for n in found if abs(n) < LONGEST)
+    tried = {size: n for size, n in sizes(numbers).items() if size <= LONGEST}
+    return list({1: None, **dict.fromkeys(sorted(tried, key=lambda size: abs(size - abs(tried[size])) > 1))})
 
 
 def _onnx_numbers(path: str) -> Iterator[int]:
     """The integers of small tensors and of attributes."""
     from lstmcore.formats import onnx  # noqa: F401  # says what to install
     from lstmcore.formats.onnx_file import parse
-    from lstmcore.formats.onnx_tensors import Tensors
+    from lstmcore.formats.onnx_tensors import DTYPES, Tensors
 
     proto, _ = parse(path)
     tensors = list(proto.graph.initializer)
@@ -134,7 +138,8 @@ def _onnx_numbers(path: str) -> Iterator[int]:
                 tensors.append(attribute.t)
     reader = Tensors(path)
     for tensor in tensors:
-        if int(np.prod(tensor.dims)) <= MOST:
+        # Of a type that is not read here there may be some that nothing needs
+        if math.prod(tensor.dims) <= MOST and np.dtype(DTYPES.get(tensor.data_type, "<f4")).kind in "iu":
             values = reader.array(tensor, f"tensor {tensor.name!r:.200}").reshape(-1)
             yield from (int(n) for n in values if values.dtype.kind in "iu")
 

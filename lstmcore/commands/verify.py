@@ -10,7 +10,8 @@ OTHER is one of
                             Importing a file runs it: name only code that you trust.
 
 Where neither fixes the length, windows of other lengths are compared as well, one by one and several at once: of one
-tick, and below, at and beyond the numbers in ONNX's and Keras's files.
+tick, and below, at and beyond the numbers in ONNX's and Keras's files, up to 2,000 ticks. Where all of these would take
+more than some minutes, a note says which are left out; --window T compares windows of one length alone.
 
 A difference is absolute for answers up to 1 in size and relative beyond. Status 1 if it is above
 the tolerance.
@@ -41,6 +42,9 @@ from lstmcore.text import clean
 SCALES = (0.1, 1.0, 10.0)
 COUNT = 32  # random windows of each scale
 FEW = 4  # of each other length
+#: The work at all other lengths, in products of a weight and a number; a step of a layer costs some whatever its size.
+MOST_WORK = 4e10
+STEP = 20_000
 STATE_DICTS = (".pt", ".pth")  # have no architecture
 
 
@@ -79,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     inputs = _inputs(model, options, steps_of(model, options.window or fixed))
     usual = len(inputs)
     only = fixed or model.steps
-    others = [only] if only and lengths else lengths if options.window is None else []
+    others = [only] if only and lengths else _affordable(model, lengths) if options.window is None else []
     for name, windows in itertools.chain(inputs, _of_lengths(model, options, other, others)):
         if not isinstance(other, lstmcore.Model):  # it takes float32: the same numbers for both
             windows = as_numbers(windows, np.dtype(np.float32), name)
@@ -169,6 +173,24 @@ def _answers(answer: Callable[[Array], Any], windows: Array, together: bool) -> 
     return np.concatenate([each, at_once])
 
 
+def _affordable(model: lstmcore.Model, lengths: Sequence[int]) -> list[int]:
+    """Those of `lengths`, the first ones before the others, that `MOST_WORK` is enough for. The others are told."""
+    each = sum(array.size for array in model.parameters.values()) + STEP * len(model.layers)
+    left = MOST_WORK / (FEW * each)
+    taken: list[int] = []
+    others: list[int] = []
+    for steps in dict.fromkeys(lengths):
+        enough = steps <= left
+        left -= steps * enough
+        (taken if enough else others).append(steps)
+    if others:
+        terminal.note(
+            f"note: {len(others)} lengths from {min(others)} to {max(others)} ticks are not compared, which would take "
+            "long; --window T compares one"
+        )
+    return sorted(taken)
+
+
 def _of_lengths(
     model: lstmcore.Model, options: argparse.Namespace, other: Callable[[Array], Any], lengths: Sequence[int]
 ) -> Iterator[tuple[str, Array]]:
@@ -224,7 +246,7 @@ def _other(
         return loaded, f"{spec}{by_lstmcore}", loaded.steps, ()
     if ":" in spec:
         answer, lengths = modules.torch_module(spec, options.checkpoint, options.time_first)
-        return answer, f"the torch module {spec}", None, sorted({*lengths, *runtimes.lengths_of(options.model)})
+        return answer, f"the torch module {spec}", None, [*lengths, *runtimes.lengths_of(options.model)]
     raise ValueError(
         f"against: expected a model file, a backend ({', '.join(NAMES)}) or a torch module such as file.py:Class "
         f"(its state_dict as --checkpoint), got {spec!r}"

@@ -21,7 +21,7 @@ def sizes(numbers: Iterable[float]) -> dict[int, float]:
 
     0, 1 and -1 are left out, which every size is beyond; a size of 1 is for the caller to try.
     """
-    own = {size: n for n in numbers if math.isfinite(n) for size in _whole(abs(n)) if 1 < size < ENDLESS}
+    own = {size: n for n in numbers if abs(n) < ENDLESS for size in _whole(abs(n)) if 1 < size < ENDLESS}
     found = {**_together(own), **own}
     tried = {size + step: n for size, n in found.items() for step in (-1, 0, 1)}
     if own:
