@@ -158,6 +158,19 @@ def test_the_scaler_knows_the_training_rows_only() -> None:
     train.fit(train.quant_model(4, hidden=4), train.Windows(x, y, 12).take(range(11, 300)), settings=QUICK)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 0.1, -0.1, 61_800.3, 1.7e18])
+def test_a_constant_column_is_not_scaled(value: float, dtype: type) -> None:
+    """The standard deviation of 1,000 times 0.1 is 1.4e-15: rounding, which is nothing to divide by."""
+    x = np.full((1000, 3), value, dtype)
+    x[::7, 1] = np.nextafter(dtype(value), dtype(np.inf))
+    x[::7, 2] = value + 1 + abs(value) / 100
+    mean, scale = train.Windows(x, np.arange(1000) % 2, 5).fit_scaler()
+    np.testing.assert_array_equal(mean[0], dtype(value))
+    np.testing.assert_array_equal(scale[:2], 1)
+    np.testing.assert_allclose(scale[2], x[:, 2].astype(float).std(), rtol=1e-6)
+
+
 def test_no_window_is_copied() -> None:
     x, y = (array.astype(np.float32) for array in series())
     data = train.Windows(x, y, window=12)
@@ -331,6 +344,8 @@ def nan_in_use() -> train.Windows:
     ("call", "error", "text"),
     [
         (lambda: train.Windows(*bad_targets(), 12), ValueError, "targets: expected 0 or 1, got 2"),
+        (lambda: train.Windows(np.ones((2, 1)), [0, 1e-50], 1), ValueError, "expected 0 or 1, got 1e-50 in row 1"),
+        (lambda: train.Windows(np.ones((2, 1)), [0, 1 + 1e-8], 1), ValueError, "expected 0 or 1, got 1.00000001 in"),
         (
             lambda: train.Windows(series()[0], [0, 1], 12),
             ValueError,

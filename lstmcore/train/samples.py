@@ -17,6 +17,8 @@ from lstmcore.layers import Array
 
 Scale: TypeAlias = tuple[Array, Array]  # mean, (F,) in the rows' dtype, and scale, (F,) float32
 
+ROUNDING = 4  # last digits by which numbers differ that were meant to be the same
+
 
 class Batch(NamedTuple):
     """What one step of training is given."""
@@ -64,10 +66,17 @@ class Samples:
         return new
 
     def fit_scaler(self) -> Scale:
-        """Mean and standard deviation of each feature over the rows that these samples read; 1 where it is constant."""
+        """Mean and standard deviation of each feature over the rows that these samples read; 1 where it is constant.
+
+        What differs by a few of the dtype's last digits is constant too: a scale of that would blow rounding up.
+        """
         rows = self.rows[self.used()].astype(np.float64)
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        rounding = ROUNDING * np.finfo(self.rows.dtype).eps * np.maximum(abs(low), abs(high))
+        constant = high - low <= rounding
+        mean = np.where(constant, low, rows.mean(axis=0))  # the mean of equal numbers is off by rounding, too
         scale = rows.std(axis=0).astype(np.float32)
-        return rows.mean(axis=0).astype(self.rows.dtype), np.where(scale > 0, scale, np.float32(1))
+        return mean.astype(self.rows.dtype), np.where((scale > 0) & ~constant, scale, np.float32(1))
 
 
 class Windows(Samples):
@@ -232,11 +241,12 @@ def as_targets(value: npt.ArrayLike, rows: int, what: str) -> Array:
     array = as_real(value, what)
     if array.shape != (rows,):
         raise ValueError(f"{what}: expected one for each of the {rows} rows, got shape {array.shape}")
-    targets = array.astype(np.float32)
-    wrong = np.flatnonzero((targets != 0) & (targets != 1) & ~np.isnan(targets))
+    wrong = np.flatnonzero(
+        (array != 0) & (array != 1) & ~np.isnan(array)
+    )  # in its own dtype: float32 takes 1e-50 for 0
     if len(wrong):
         raise ValueError(f"{what}: expected 0 or 1, got {array[wrong[0]]} in row {wrong[0]}")
-    return targets
+    return array.astype(np.float32)
 
 
 def _as_index(value: npt.ArrayLike, what: str, count: int) -> Array:
