@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,33 @@ def test_a_heap_entry_without_a_size_does_not_hang(path: Path) -> None:
         at = data.find(b"GCOL", at + 1)
     path.write_bytes(data)
     damaged(path, r"no entry \d+ in the heap")
+
+
+def test_a_heap_is_walked_once_for_all_texts(tmp_path: Path) -> None:
+    """Once for each text took minutes; and heaps that lie in each other are many walks too."""
+    path, count, entries = tmp_path / "w.h5", 4000, 65_000
+    with h5py.File(path, "w") as opened:
+        opened.attrs["names"] = np.array(["n"] * count, dtype=h5py.string_dtype())
+    data = path.read_bytes()
+    at = data.index(b"names\0") + 8 + 24 + 24  # behind the attribute's name, type and shape
+    text = struct.pack("<IQI", 1, len(data), entries)
+    data = data[:at] + text * count + data[at + len(text) * count :]
+    heap = b"".join(struct.pack("<H6xQ", number, 0) for number in range(1, entries)) + struct.pack(
+        "<H6xQ8s", entries, 8, b"x"
+    )
+    heap = struct.pack("<4sB3xQ", b"GCOL", 1, 16 + len(heap)) + heap
+    begin = time.process_time()
+    with Hdf5(data + heap, "w") as opened:
+        assert opened.texts("", "names") == ["x"] * count
+    assert time.process_time() - begin < 5
+
+    inner = b"".join(struct.pack("<H6xQ", 9, 16) + struct.pack("<4sB3xQ", b"GCOL", 1, 1 << 40) for _ in range(count))
+    places = b"".join(struct.pack("<IQI", 1, len(data) + 16 + 32 * k, 9) for k in range(count))
+    data = data.replace(text * count, places) + inner
+    begin = time.process_time()
+    with pytest.raises(lstmcore.ModelFormatError, match="entries in heaps"), Hdf5(data, "w") as opened:
+        opened.texts("", "names")
+    assert time.process_time() - begin < 5
 
 
 @H5_ONLY

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
-from lstmcore.formats.hdf5_text import texts_of
+from lstmcore.formats.hdf5_text import Heaps, texts_of
 from lstmcore.formats.limits import allowed
 from lstmcore.layers import Array
 
@@ -56,7 +56,7 @@ class Hdf5:
             raise UnsupportedError(
                 f"{what}: reading HDF5 needs h5py, which is not installed: pip install 'lstmcore[keras]'"
             ) from None
-        self._h5py, self._what, self._data = h5py, what, data
+        self._h5py, self._what, self._data, self._heaps = h5py, what, data, Heaps(data)
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
         self._size = len(data)
@@ -104,7 +104,7 @@ class Hdf5:
         if self._file.userblock_size or self._file.id.get_create_plist().get_sizes() != (8, 8):
             raise self._refused(f"{what}: expected offsets of 8 bytes from the file's beginning, as Keras writes them")
         with self._guard(f"{what} is damaged"):
-            return texts_of(self._data, self._h5py.h5o.get_info(self._groups[group].id).addr, name)
+            return texts_of(self._data, self._heaps, self._h5py.h5o.get_info(self._groups[group].id).addr, name)
 
     def read(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The dataset at `path`, which must be float32 or float64 as `dtype` says and have that shape.

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 MAX_MESSAGES = 1 << 12  # in one object's header
 MAX_NAMES = 1 << 14  # texts in one attribute
+MAX_ENTRIES = 1 << 17  # in all heaps of a file, which may lie in each other
 MAX_TEXT = 16 << 20  # bytes of an attribute's texts; the architecture of a thousand layers needs under four MiB
 
 ATTRIBUTE, CONTINUATION = 0x0C, 0x10  # kinds of messages
@@ -33,15 +34,17 @@ class TextError(ValueError):
     """bytes that are not laid out as they should be; the text says which."""
 
 
-def texts_of(data: bytes, header: int, name: str) -> list[str] | None:
+def texts_of(data: bytes, heaps: Heaps, header: int, name: str) -> list[str] | None:
     """The texts of the attribute `name` of the object whose header is at `header`; None without it.
+
+    `heaps` are those of `data`.
 
     Raises:
         TextError: Damaged, no texts, or more than a model has.
     """
     for kind, body in _messages(data, header):
         if kind == ATTRIBUTE:
-            found = _attribute(data, body, name)
+            found = _attribute(heaps, body, name)
             if found is not None:
                 return found
     return None
@@ -71,7 +74,7 @@ def _messages(data: bytes, header: int) -> Iterator[tuple[int, bytes]]:
             at += size
 
 
-def _attribute(data: bytes, body: bytes, name: str) -> list[str] | None:
+def _attribute(heaps: Heaps, body: bytes, name: str) -> list[str] | None:
     version, name_size, type_size, space_size = SIZES.unpack(body[: SIZES.size])
     if version not in (1, 2, 3):
         raise TextError(f"an attribute of version {version}")
@@ -99,7 +102,7 @@ def _attribute(data: bytes, body: bytes, name: str) -> list[str] | None:
     left, texts = MAX_TEXT, []
     for value in each:
         length, heap, number = IN_HEAP.unpack(value)
-        texts.append(_in_heap(data, length, heap, number, left))
+        texts.append(heaps.text(length, heap, number, left))
         left -= len(texts[-1])
     return texts
 
@@ -114,27 +117,46 @@ def _count(space: bytes) -> int:
     return int.from_bytes(space[8 if version == 1 else 4 :][:8], "little") if rank else 1
 
 
-def _in_heap(data: bytes, length: int, heap: int, number: int, limit: int) -> str:
-    """The text of `length` bytes that is the entry `number` of the heap at `heap`."""
-    if length > limit:
-        raise TextError(f"texts of more than {MAX_TEXT} bytes")
-    if length == 0:
-        return ""
-    signature, version, size = HEAP.unpack(_at(data, heap, HEAP.size))
-    if signature != b"GCOL" or version != 1:
-        raise TextError(f"no heap at {heap}, where a text should lie")
-    at, end = heap + HEAP.size, min(heap + size, len(data))
-    while at + ENTRY.size <= end:
-        found, size = ENTRY.unpack(_at(data, at, ENTRY.size))
-        at += ENTRY.size
-        if found == number:
-            if not length <= size <= end - at:
-                raise TextError(f"a text of {length} bytes in an entry of {size}")
-            return _at(data, at, length).rstrip(b"\0").decode()
-        if found == 0:
-            break
-        at += (size + 7) // 8 * 8
-    raise TextError(f"no entry {number} in the heap at {heap}")
+class Heaps:
+    """The heaps of a file, each walked once however many texts name it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._entries: dict[int, dict[int, tuple[int, int]]] = {}  # by a heap's offset and a number: offset and size
+        self._left = MAX_ENTRIES
+
+    def text(self, length: int, heap: int, number: int, limit: int) -> str:
+        """The text of `length` bytes that is the entry `number` of the heap at `heap`."""
+        if length > limit:
+            raise TextError(f"texts of more than {MAX_TEXT} bytes")
+        if length == 0:
+            return ""
+        if heap not in self._entries:
+            self._entries[heap] = self._walk(heap)
+        if number not in self._entries[heap]:
+            raise TextError(f"no entry {number} in the heap at {heap}")
+        at, size = self._entries[heap][number]
+        if length > size:
+            raise TextError(f"a text of {length} bytes in an entry of {size}")
+        return _at(self._data, at, length).rstrip(b"\0").decode()
+
+    def _walk(self, heap: int) -> dict[int, tuple[int, int]]:
+        signature, version, size = HEAP.unpack(_at(self._data, heap, HEAP.size))
+        if signature != b"GCOL" or version != 1:
+            raise TextError(f"no heap at {heap}, where a text should lie")
+        found: dict[int, tuple[int, int]] = {}
+        at, end = heap + HEAP.size, min(heap + size, len(self._data))
+        while at + ENTRY.size <= end:
+            number, size = ENTRY.unpack(_at(self._data, at, ENTRY.size))
+            at += ENTRY.size
+            if number == 0 or size > end - at:
+                break
+            self._left -= 1
+            if self._left < 0:
+                raise TextError(f"more than {MAX_ENTRIES} entries in heaps")
+            found.setdefault(number, (at, size))
+            at += (size + 7) // 8 * 8
+        return found
 
 
 def _at(data: bytes, start: int, size: int) -> bytes:
