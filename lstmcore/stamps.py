@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from typing import Any
@@ -9,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from lstmcore.layers import Array
-from lstmcore.text import quoted
-from lstmcore.zones import Stamps, call, from_text, read_stamps
+from lstmcore.text import NAME, clean, quoted
+from lstmcore.zones import UTC, Stamps, call, from_text, read_stamps
 
-UTC = datetime.timezone.utc
 #: Units of text such as "12 months", in the singular, as numpy calls them.
 UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minute": "m", "second": "s"} | {
     "millisecond": "ms",
@@ -20,6 +20,7 @@ UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minut
     "nanosecond": "ns",
 }
 CALENDAR = ("Y", "M")  # of no fixed length
+DAYS = np.array(["0001-01-01", "9999-12-31"], "datetime64[D]")  # of Python's calendar
 
 
 def as_stamps(value: Any, what: str, *, unknown: bool = False) -> Stamps:
@@ -47,6 +48,11 @@ def as_stamps(value: Any, what: str, *, unknown: bool = False) -> Stamps:
     wrong = np.flatnonzero(~np.isfinite(array) & ~(unknown & is_unknown(array)))
     if len(wrong):
         raise ValueError(f"{what}: row {wrong[0]} is {array[wrong[0]]}; every sample needs a stamp")
+    if stamps.zone is not None:  # whose calendar has no others
+        days = array.astype("datetime64[D]")
+        beyond = np.flatnonzero((days < DAYS[0]) | (days > DAYS[1]))
+        if len(beyond):
+            raise ValueError(f"{what}: row {beyond[0]} is {array[beyond[0]]}, beyond the years 1 to 9999 in UTC")
     return Stamps(array, stamps.zone)
 
 
@@ -179,14 +185,14 @@ def first_edge(stamps: Stamps, sizes: list[Any], start: Any) -> Any:
         if isinstance(start, bool) or not isinstance(start, int | float | np.integer | np.floating):
             raise TypeError(f"start: expected a number, as the stamps are, got {quoted(start)}")
         return start
-    given = from_text([start], "start") if isinstance(start, str) else as_stamps([start], "start")
+    given = as_stamps(from_text([start], "start") if isinstance(start, str) else [start], "start")
     check_same_kind(given, stamps, "start")
     edge: Any = given.values[0]
     if not any(months):
         return edge
     first = _month(edge, zone)
     if edge != instant(first, zone):
-        raise ValueError(f"start: expected the first of a month where windows are months, got {start}")
+        raise ValueError(f"start: expected the first of a month where windows are months, got {clean(start, NAME)}")
     return first
 
 
@@ -200,7 +206,10 @@ def _month(moment: Any, zone: datetime.tzinfo | None) -> Any:
 
 def _wall(moment: datetime.datetime, zone: datetime.tzinfo) -> datetime.datetime:
     """What clocks in the zone show at a moment of UTC; both naive."""
-    return moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+    try:
+        return moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError(f"times: {moment} in UTC has a year beyond 1 to 9999 in {call(zone)}") from None
 
 
 def instant(edge: Any, zone: datetime.tzinfo | None) -> Any:
@@ -235,9 +244,13 @@ def show_stamp(stamp: Any, zone: datetime.tzinfo | None = None) -> str:
     if isinstance(stamp, np.datetime64):
         moment = instant(stamp, zone)
         if zone is not None:
-            local = moment.astype("datetime64[us]").item().replace(tzinfo=UTC).astimezone(zone)
-            text: str = local.isoformat()
-            return text.replace("T00:00:00", "", 1)
+            local = moment.astype("datetime64[us]").item()
+            with contextlib.suppress(
+                AttributeError, OverflowError
+            ):  # a year beyond 9999: an integer, or not in the zone
+                text: str = local.replace(tzinfo=UTC).astimezone(zone).isoformat()
+                return text.replace("T00:00:00", "", 1)
+            return f"{moment}+00:00"
         day = stamp.astype("datetime64[D]")
         text = str(day) if day == stamp else str(stamp)
         return text.rstrip("0").rstrip(".") if "." in text else text

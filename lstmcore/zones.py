@@ -15,11 +15,20 @@ from typing import Any
 import numpy as np
 
 from lstmcore.layers import Array
-from lstmcore.text import quoted
+from lstmcore.text import NAME, clean, quoted
 
 UTC = datetime.timezone.utc
-#: ISO 8601 with a time of day, and what comes after it: the zone.
-ZONED = re.compile(r"(.+[T ][0-9]{2}[0-9:.]*)(Z|[+-][0-9]{2}(?::?[0-9]{2})?)", re.ASCII)
+OFFSET = r"[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?"
+#: ISO 8601: a date, a time of day, and the zone. numpy would also take words, such as "today", years of any length, and
+#: fractions of a second that are finer than it holds.
+ISO = re.compile(
+    r"((?!0000)[0-9]{4}(?:-[0-9]{2}){0,2})"
+    rf"(?:([T ][0-9]{{2}}(?::[0-9]{{2}}(?::[0-9]{{2}}(?:\.[0-9]{{1,9}})?)?)?)(Z|{OFFSET})?)?",
+    re.ASCII,
+)
+WHOLE = len("2020-01-31T09:30:00")  # without a fraction of a second
+MICRO = len("2020-01-31T09:30:00.000000")  # what is longer has nanoseconds, of which int64 holds 584 years
+NANO_YEARS = np.array(["1677-09-21T00:12:44", "2262-04-11T23:47:15"], "datetime64[s]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +63,36 @@ def from_text(cells: Sequence[str], what: str) -> Stamps:
     """Dates and times of ISO 8601, "" is NaT; all naive, or all with the same offset from UTC.
 
     Raises:
-        ValueError: Text of another form, several offsets, or some without one.
+        ValueError: Text of another form, several offsets, or some without one, years that nanoseconds do not reach;
+            it names the row.
     """
-    found = [ZONED.fullmatch(cell) for cell in cells]
-    offsets = [None if each is None else _offset(each[2]) for each in found]
-    known = [row for row, cell in enumerate(cells) if cell]
-    zone = _one_zone([(row, cells[row], offsets[row]) for row in known], what)
-    local = np.array([cell if each is None else each[1] for cell, each in zip(cells, found, strict=True)])
-    values = local.astype("datetime64")
-    if zone is not None:
-        values = values - np.timedelta64(zone.utcoffset(None) or datetime.timedelta(0))
-    return Stamps(values, zone)
+    found = [ISO.fullmatch(cell) for cell in cells]
+    local = ["" if each is None else each[1] + (each[2] or "") for each in found]
+    wrong = next((row for row, cell in enumerate(cells) if cell and not _is_moment(local[row])), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{what}: row {wrong}: expected an ISO date or time such as 2020-01-31 or 2020-01-31T09:30, "
+            f"got {quoted(cells[wrong])}"
+        )
+    offsets = [(row, cells[row], _offset(each[3]) if each[3] else None) for row, each in enumerate(found) if each]
+    zone = _one_zone(offsets, what)
+    shift = np.timedelta64((zone and zone.utcoffset(None)) or datetime.timedelta(0))
+    if max(map(len, local), default=0) > MICRO:
+        whole = np.array([text[:WHOLE] for text in local], "datetime64[s]")
+        first, last = NANO_YEARS
+        beyond = np.flatnonzero((whole < first + max(shift, 0 * shift)) | (whole > last + min(shift, 0 * shift)))
+        if len(beyond):
+            raise ValueError(f"{what}: row {beyond[0]} is {cells[beyond[0]]}, beyond what datetime64[ns] holds")
+    values = np.array(local).astype("datetime64")
+    return Stamps(values if zone is None else values - shift, zone)
+
+
+def _is_moment(text: str) -> bool:
+    """Whether it is on the calendar, and not a 30th of February."""
+    try:
+        return not np.isnat(np.datetime64(text[:WHOLE], "s"))
+    except ValueError:
+        return False
 
 
 def _from_objects(array: Array, what: str) -> Stamps:
@@ -83,9 +111,16 @@ def _from_objects(array: Array, what: str) -> Stamps:
         rows.append((row, each, zone))
         if hasattr(each, "to_datetime64"):  # pandas: with nanoseconds, and in UTC
             moments.append(each.to_datetime64())
-        else:
-            moments.append(np.datetime64(each if zone is None else each.astimezone(UTC).replace(tzinfo=None)))
+        elif zone is None:
+            moments.append(np.datetime64(each))
+        else:  # numpy has years before 1 and behind 9999, which may be those of UTC
+            moments.append(np.datetime64(each.replace(tzinfo=None)) - np.timedelta64(each.utcoffset()))
     values = np.array(moments, dtype=None if moments else "datetime64[us]")
+    if len({each.dtype for each in moments}) > 1:  # the finest unit was chosen, in which others may wrap around
+        days = np.array([each.astype("datetime64[D]") for each in moments])
+        wrong = np.flatnonzero((values.astype("datetime64[D]") != days) & ~np.isnat(days))
+        if len(wrong):
+            raise ValueError(f"{what}: row {wrong[0]} is {moments[wrong[0]]}, beyond what {values.dtype} holds")
     return Stamps(values.reshape(array.shape), _one_zone(rows, what))
 
 
@@ -97,23 +132,23 @@ def _one_zone(rows: Sequence[tuple[int, Any, datetime.tzinfo | None]], what: str
     for row, each, other in rows:
         if str(other) != str(zone):
             raise ValueError(
-                f"{what}: row {row} ({each}) has {call(other)}, and row {first} ({shown}) has {call(zone)}; "
-                "convert them to one zone first, such as UTC"
+                f"{what}: row {row} ({clean(each, NAME)}) has {call(other)}, and row {first} "
+                f"({clean(shown, NAME)}) has {call(zone)}; convert them to one zone first, such as UTC"
             )
     return zone
 
 
 def call(zone: datetime.tzinfo | None) -> str:
     """How an error calls it."""
-    return "no time zone" if zone is None else f"the time zone {zone}"
+    return "no time zone" if zone is None else f"the time zone {clean(zone, NAME)}"
 
 
 def _zone(name: str, what: str) -> datetime.tzinfo:
-    if re.fullmatch(r"[+-][0-9]{2}:?[0-9]{2}", name, re.ASCII):
+    if re.fullmatch(OFFSET, name, re.ASCII):
         return _offset(name)
     try:
         return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # the last: it is opened as a file's name
         raise ValueError(f"{what}: the time zone {quoted(name)} is not known on this machine") from None
 
 
