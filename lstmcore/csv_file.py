@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -26,39 +26,54 @@ def read_rows(path: str) -> Iterator[list[str]]:
     Raises:
         OSError: A file that cannot be opened.
         ValueError: A file that is empty or no .csv file, with another separator, without a header, or with a row that
-            has more or fewer cells than it. The text names file and row.
+            has more or fewer cells than it. The text names the file and, counted from 1, its line.
     """
+    return (cells for _, cells in _numbered(path))
+
+
+def check_names(path: str, names: Iterable[str]) -> None:
+    """Raise ValueError where two columns of the file at `path` have one name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{path}: two columns have the name {quoted(name)}")
+        seen.add(name)
+
+
+def _numbered(path: str) -> Iterator[tuple[int, list[str]]]:
+    """What `read_rows` gives, each with the line of the file that it begins in."""
     header: list[str] = []
+    end = 0  # the line that the row before ends in
     blank = 0  # the first of the blank lines just read, which may be those at the end
     with io.TextIOWrapper(open_plain(path, ValueError), encoding="utf-8-sig", newline="") as file:
         try:
-            for number, row in enumerate(csv.reader(file, strict=True), 1):
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                line, end = end + 1, reader.line_num
                 if not row:
-                    blank = blank or (number if header else 0)
+                    blank = blank or (line if header else 0)
                     continue
                 cells = [cell.strip() for cell in row]
                 if not header:
                     header = cells
-                    _check_header(path, number, header)
+                    _check_header(path, line, header)
                 else:
                     if len(header) == 1:
                         _check_separator(path, header[0], ",".join(row))
                     if blank or len(row) != len(header):
-                        at, count = (blank, 0) if blank else (number, len(row))
-                        raise ValueError(f"{path}: row {at}: {count} cells; the header has {len(header)}")
-                yield cells
+                        at, count = (blank, 0) if blank else (line, len(row))
+                        raise ValueError(f"{path}: line {at}: {count} cells; the header has {len(header)}")
+                yield line, cells
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a .csv file: {error}") from None
     if not header:
         raise ValueError(f"{path}: empty; expected a header row and rows of numbers")
 
 
-def _check_header(path: str, number: int, header: list[str]) -> None:
+def _check_header(path: str, line: int, header: list[str]) -> None:
     if all(is_number(name) for name in header):
-        raise ValueError(f"{path}: row {number} holds numbers; expected a header row with the columns' names")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"{path}: two columns have the name {quoted(twice)}")
+        raise ValueError(f"{path}: line {line} holds numbers; expected a header row with the columns' names")
+    check_names(path, header)
 
 
 def _check_separator(path: str, header: str, row: str) -> None:
@@ -77,11 +92,11 @@ class _Column:
         self.name = name
         self.values = array("d")
         self.empty = 0
-        self.wrong: tuple[int, str] | None = None  # the first cell that is neither a number nor empty, and its row
+        self.wrong: tuple[int, str] | None = None  # the first cell that is neither a number nor empty, and its line
         self.has_numbers = False
 
-    def take(self, cells: Sequence[str], first: int) -> None:
-        """Cells from row `first` on."""
+    def take(self, cells: Sequence[str], lines: Sequence[int]) -> None:
+        """The next cells, and the lines that they are in."""
         if self.wrong is None or self.has_numbers:
             text = "".join(cells)
             if "_" not in text and text.isascii():  # of what is no number to us, Python takes only these
@@ -93,7 +108,7 @@ class _Column:
                     self.values += part
                     self.has_numbers = True
                     return
-        for row, cell in enumerate(cells, first):
+        for line, cell in zip(lines, cells, strict=True):
             if not cell:
                 self.empty += 1
                 self.values.append(np.nan)
@@ -101,7 +116,7 @@ class _Column:
                 self.has_numbers = True
                 self.values.append(float(cell))
             elif self.wrong is None:
-                self.wrong = row, cell
+                self.wrong = line, cell
 
 
 def read_columns(path: str, wanted: Sequence[str] | None = None) -> tuple[list[str], dict[str, Array], int]:
@@ -117,23 +132,23 @@ def read_columns(path: str, wanted: Sequence[str] | None = None) -> tuple[list[s
     Raises:
         OSError, ValueError: As `read_rows`; also a cell that is no number, in a column of `wanted` or among numbers.
     """
-    rows = read_rows(path)
-    header = next(rows)
-    kept = [(k, _Column(name)) for k, name in enumerate(header) if wanted is None or name in wanted]
-    first = 2
+    rows = _numbered(path)
+    _, header = next(rows)
+    names = set(header if wanted is None else wanted)
+    kept = [(k, _Column(name)) for k, name in enumerate(header) if name in names]
     while piece := list(islice(rows, ROWS_AT_ONCE)):
+        lines = [line for line, _ in piece]
         for k, column in kept:
-            column.take([row[k] for row in piece], first)
-        first += len(piece)
+            column.take([cells[k] for _, cells in piece], lines)
     found: dict[str, Array] = {}
     empty = 0
     for _, column in kept:
         if column.wrong is not None:
             if wanted is None and not column.has_numbers:
                 continue
-            row, cell = column.wrong
+            line, cell = column.wrong
             hint = "; expected a decimal point" if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", cell) else ""
-            raise ValueError(f"{path}: row {row}, column {quoted(column.name)}: not a number: {quoted(cell)}{hint}")
+            raise ValueError(f"{path}: line {line}, column {quoted(column.name)}: not a number: {quoted(cell)}{hint}")
         found[column.name] = np.frombuffer(column.values)
         empty += column.empty
     return header, found, empty

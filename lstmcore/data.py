@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstmcore import terminal
-from lstmcore.csv_file import read_columns
+from lstmcore.csv_file import check_names, read_columns
 from lstmcore.files import open_plain
 from lstmcore.layers import Array
 from lstmcore.npy_file import read_npy
-from lstmcore.text import listed, quoted
+from lstmcore.text import NAME, clean, listed, quoted
+
+#: Of a .parquet file, the cells that are read, 8 bytes each: a column of one repeated value takes next to none there.
+MAX_CELLS = 1 << 28
+CELLS_A_BYTE = 8  # of the file, and more than that
 
 
 class Data(NamedTuple):
@@ -35,7 +41,8 @@ def read(path: str, columns: Sequence[str] | None = None) -> Data:
     Raises:
         OSError: A file that cannot be opened.
         ValueError: A file that is empty, damaged or of another kind, a pipe or a folder, a column that is not there,
-            or a cell that is not a number among numbers; the text names file, row and column.
+            or a cell that is not a number among numbers; the text names file, line and column. A .parquet file with
+            more cells in these columns than `MAX_CELLS` and `CELLS_A_BYTE` for each of its bytes.
         ImportError: .parquet without pyarrow.
 
     An empty cell of a .csv and a null of a .parquet file are NaN, and the notes count them.
@@ -66,58 +73,82 @@ def _read_csv(path: str, columns: Sequence[str] | None) -> Data:
 
 
 def _read_parquet(path: str, columns: Sequence[str] | None) -> Data:
-    table = read_parquet_table(path)
     types = terminal.need("pyarrow.types", "data")
     lib = terminal.need("pyarrow", "data")
-    names: list[str] = table.column_names
+    chosen: list[str] = []
+    with _open_parquet(path) as file:
+        schema = file.schema_arrow
+        check_columns(path, columns or (), schema.names)
+        for name in schema.names if columns is None else columns:
+            kind = schema.field(name).type
+            if types.is_boolean(kind) or types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind):
+                chosen.append(name)
+            elif columns is not None:
+                raise ValueError(f"{path}: column {quoted(name)}: expected numbers, got {clean(kind, NAME)}")
+        table = _read_columns(path, file, chosen)
     found: dict[str, Array] = {}
     empty = 0
-    for name in names:
-        if columns is not None and name not in columns:
-            continue
+    for name in chosen:
         column = table.column(name)
-        kind = column.type
-        if types.is_boolean(kind):
+        if types.is_boolean(column.type):
             column = column.cast(lib.uint8())
-        elif not (types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind)):
-            if columns is None:
-                continue
-            raise ValueError(f"{path}: column {quoted(name)}: expected numbers, got {kind}")
         found[name] = column.cast(lib.float64(), safe=False).to_numpy()
         empty += column.null_count
-    return _assemble(path, names, found, empty, columns)
+    return _assemble(path, schema.names, found, empty, columns)
 
 
-def read_parquet_table(path: str) -> Any:
-    """A pyarrow.Table. Raises OSError, ValueError and ImportError as `read`."""
+def read_parquet_table(path: str, columns: Sequence[str] | None = None) -> Any:
+    """A pyarrow.Table of these columns, or of all. Raises OSError, ValueError and ImportError as `read`."""
+    with _open_parquet(path) as file:
+        names = file.schema_arrow.names
+        check_columns(path, columns or (), names)
+        return _read_columns(path, file, names if columns is None else columns)
+
+
+@contextlib.contextmanager
+def _open_parquet(path: str) -> Iterator[Any]:
+    """A pyarrow.parquet.ParquetFile whose columns have different names. What it raises meanwhile names the file."""
     parquet = terminal.need("pyarrow.parquet", "data")
     lib = terminal.need("pyarrow", "data")
-    with open_plain(path, ValueError), lib.OSFile(path) as file:
+    with open_plain(path, ValueError), lib.OSFile(path) as source:
         # Arrow's own file: of one of Python's, Arrow's threads would let go when the interpreter is gone, and abort.
         try:
-            table = parquet.ParquetFile(file).read()
-        except (lib.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: not a .parquet file: {error}") from None
-    names: list[str] = table.column_names
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: two columns have the name {quoted(twice)}")
-    return table
+            file = parquet.ParquetFile(source)
+            check_names(path, file.schema_arrow.names)
+            yield file
+        except (lib.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a .parquet file: {clean(error, 300)}") from None
+
+
+def _read_columns(path: str, file: Any, names: Sequence[str]) -> Any:
+    """A pyarrow.Table, once the file's own account of its rows shows that they may be read."""
+    groups = (file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups))
+    rows = max(file.metadata.num_rows, sum(groups))
+    most = MAX_CELLS + CELLS_A_BYTE * os.path.getsize(path)
+    if rows * len(names) > most:
+        raise ValueError(f"{path}: {rows} rows of {len(names)} columns to read; at most {most} cells are taken")
+    return file.read(list(names))
 
 
 def _assemble(
     path: str, header: Sequence[str], found: Mapping[str, Array], empty: int, columns: Sequence[str] | None
 ) -> Data:
     """The chosen columns, or all that were found, side by side."""
-    for name in columns or ():
-        if name not in header:
-            raise ValueError(f"{path}: no column {quoted(name)}; there are {listed(header)}")
+    check_columns(path, columns or (), header)
     names = list(found if columns is None else columns)
     left_out = [name for name in header if name not in found] if columns is None else []
     notes = [f"{path}: left out, not numbers: {listed(left_out)}"] if left_out else []
     if empty:
         notes.append(f"{path}: {empty} empty cells are read as NaN")
     return Data(np.stack([found[name] for name in names], axis=1) if names else np.empty((0, 0)), notes, names)
+
+
+def check_columns(path: str, columns: Sequence[str], header: Sequence[str]) -> None:
+    """Raise ValueError where one of `columns` is not in the file's header."""
+    there = set(header)
+    for name in columns:
+        if name not in there:
+            raise ValueError(f"{path}: no column {quoted(name)}; there are {listed(header)}")
 
 
 READERS = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}

@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 
 from lstmcore.files import open_plain
 from lstmcore.layers import Array
+from lstmcore.text import clean
 
 MAX_HEADER = 10_000  # bytes; numpy's own limit for a file that is not trusted
 #: What numpy raises for a header that is none; not all are documented. Memory: of parentheses in parentheses.
@@ -30,15 +31,15 @@ def read_npy(path: str) -> Array:
         try:
             shape, fortran, dtype = _header(file)
         except DAMAGE as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{path}: not a .npy file of numbers: {text:.200}") from None
-        said = f"{dtype} of shape {shape!s:.80}"
+            text = clean(error, 200) or type(error).__name__
+            raise ValueError(f"{path}: not a .npy file of numbers: {text}") from None
+        said = f"{clean(dtype, 100)} of shape {clean(shape, 80)}"
         if len(shape) not in (2, 3) or dtype.kind not in "fiub":
             raise ValueError(
                 f"{path}: not a .npy file of numbers of shape (rows, features) or (N, T, features): got {said}"
             )
         if 0 in shape:
-            raise ValueError(f"{path}: no rows of numbers, shape {shape!s:.80}")
+            raise ValueError(f"{path}: no rows of numbers, shape {clean(shape, 80)}")
         there = os.fstat(file.fileno()).st_size - file.tell()
         size = math.prod(shape) * dtype.itemsize
         if size != there:
@@ -65,6 +66,7 @@ def _header(file: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype[np
     # 3.0 differs from 2.0 only in what a name of a field may hold, and numbers have none
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"shape {shape!s:.80}")
+    for n in shape:
+        if not 0 <= n < 1 << 63:  # Python shows no number of more than 4,300 digits
+            raise ValueError(f"a shape with a size {'below 0' if n < 0 else 'of 2**63 or more'}")
     return shape, fortran, dtype

@@ -473,9 +473,9 @@ def test_predict_answers_a_long_series_in_several_calls(
 
 
 BAD_CSV = {
-    "row 3, column 'b': not a number: 'abc'": "a,b,c,d\n1,2,3,4\n1,abc,3,4\n",
-    "row 3: 3 cells; the header has 4": "a,b,c,d\n1,2,3,4\n1,2,3\n",
-    "row 3: 0 cells; the header has 4": "a,b,c,d\n1,2,3,4\n\n1,2,3,4\n",
+    "line 3, column 'b': not a number: 'abc'": "a,b,c,d\n1,2,3,4\n1,abc,3,4\n",
+    "line 3: 3 cells; the header has 4": "a,b,c,d\n1,2,3,4\n1,2,3\n",
+    "line 3: 0 cells; the header has 4": "a,b,c,d\n1,2,3,4\n\n1,2,3,4\n",
     "expected a header row": "1,2,3,4\n1,2,3,4\n",
     "two columns have the name 'a'": "a,a,c,d\n1,2,3,4\n",
     "3 columns of numbers; the model takes 4 features": "a,b,c\n1,2,3\n",
