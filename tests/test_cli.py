@@ -811,3 +811,12 @@ def test_layers_of_a_state_dict_are_proposed_and_refused(
     ):
         Path("layers.json").write_text(json.dumps(content))
         assert expected in fails(capsys, "inspect", "m.pt", "--layers", "layers.json")
+    for content, expected in (
+        ('[["lstm", {"kind": "LSTM", "kind": "GRU"}]]', " is not JSON: 'a key stands in an object twice'"),
+        ("[" * 200 + "]" * 200, ": values in values, more than 128 deep"),
+        ("[" * 40_000, " is not JSON"),
+        ("[", " is not JSON"),
+    ):
+        Path("layers.json").write_text(content)
+        found = fails(capsys, "inspect", "m.pt", "--layers", "layers.json")
+        assert f"layers.json: the list of layers{expected}" in found

@@ -235,6 +235,8 @@ ARCHIVES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "deep": (lambda p: p.update({"config.json": b"[" * 40_000}), "config.json is not JSON"),
     "keys": (lambda p: p.update({"config.json": b'{"a": 1, "a": 2}'}), "a key stands in an object twice"),
     "nan": (lambda p: p.update({"config.json": NAN}), "expected 1 to 1024 layers, got nan"),
+    "metadata's numbers": (lambda p: p.update({"metadata.json": b'{"a": 1e999}'}), "is not JSON: 'a number is 1e999'"),
+    "deeper": (lambda p: p.update({"config.json": b'{"a":' * 200 + b"1" + b"}" * 200}), "more than 128 deep"),
     "bytes": (lambda p: p.update({"config.json": b"\xff{}"}), "config.json is not JSON"),
     "no model": (lambda p: p.update({"config.json": b'{"a": 1}'}), "expected a layer with a class_name"),
     "weights": (lambda p: p.update({"model.weights.h5": b"x" * 100}), "not an HDF5 file"),
@@ -332,6 +334,44 @@ def test_a_graph_that_reads_itself(tmp_path: Path) -> None:
             layer["inbound_nodes"][0]["args"][0]["config"]["keras_history"] = ["b", 0, 0]
 
     damaged(rewritten(path, change), "which is not there or reads it in turn")
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = ["b", 0, 0]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+NODES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a slice's start": (
+        lambda c: c["layers"][-1]["inbound_nodes"][0]["args"][1][0].update(config={"start": [1]}),
+        "GetItem.*: reads .*; supported is the last step",
+    ),
+    "a number for keywords": (
+        lambda c: c["layers"][-1].update(inbound_nodes=[[["a", 0, 0, 5]]]),
+        "expected a tensor as",
+    ),
+    "a tensor of two": (lambda c: c["layers"][-1].update(inbound_nodes=[[["a", 0]]]), "expected a tensor as"),
+    "a keyword's tensor": (
+        lambda c: c["layers"][-1]["inbound_nodes"][0]["kwargs"].update(
+            mask={"class_name": "__keras_tensor__", "config": {"keras_history": ["a", 0]}}
+        ),
+        "layer .*expected a tensor's keras_history",
+    ),
+    "deep inputs": (lambda c: c.update(input_layers=deep(600)), "more than 128 deep"),
+    "nested inputs": (lambda c: c.update(input_layers=deep(100)), "no layer 'b', which is named as the input"),
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_calls_of_other_types(name: str, tmp_path: Path) -> None:
+    change, text = NODES[name]
+    with quiet():
+        x = K.Input((5, 3))
+        model = keras.Model(x, K.LSTM(3, name="a", return_sequences=True)(x)[:, -1])
+    path = rewritten(save(model, tmp_path / "m.keras"), lambda config: change(config["config"]))
+    refused(path, text, lstmcore.UnsupportedError if name == "a slice's start" else lstmcore.ModelFormatError)
 
 
 def test_weights_alone(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,8 @@ import lstmcore
 from lstmcore.backends import NAMES
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import read_whole
+from lstmcore.formats.json_text import parse_any
+from lstmcore.formats.limits import allowed
 from lstmcore.formats.torch_suggest import NoLayersError
 
 MODEL = "a model file: .safetensors, .keras, .h5, .onnx, or .pt/.pth with --layers"
@@ -43,10 +44,8 @@ def load(
 def _layers(path: str | None) -> Any:
     if path is None:
         return None
-    try:
-        return json.loads(read_whole(path, MAX_LAYERS))
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{path}: expected a list of layers in JSON: {error}") from None
+    data = read_whole(path, MAX_LAYERS)
+    return parse_any(data, f"{path}: the list of layers", allowed(len(data)), finite=False)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -17,11 +17,7 @@ class Call(NamedTuple):
     inputs: list[Reference]
     arguments: list[Any]
     keywords: dict[str, Any]
-
-    @property
-    def reads(self) -> list[Reference]:
-        """All tensors of the call, masks among them."""
-        return [*self.inputs, *filter(None, map(reference, self.keywords.values()))]
+    reads: list[Reference]  # all tensors of the call, masks among them
 
 
 def references(spec: Spec, key: str) -> list[Reference]:
@@ -68,7 +64,7 @@ def _new_call(node: dict[str, Any]) -> Call:
     flat = [*arguments[0], *arguments[1:]] if arguments and isinstance(arguments[0], list) else arguments
     found = [(value, reference(value)) for value in flat]
     inputs = [ref for _, ref in found if ref is not None]
-    return Call(inputs, [value for value, ref in found if ref is None], keywords)
+    return _call(inputs, [value for value, ref in found if ref is None], keywords)
 
 
 def _old_call(node: Any) -> Call:
@@ -79,11 +75,16 @@ def _old_call(node: Any) -> Call:
     inputs: list[Reference] = []
     keywords: dict[str, Any] = {}
     for tensor in tensors:
-        if not isinstance(tensor, list) or len(tensor) not in (3, 4) or not isinstance(tensor[-1], dict | int):
+        given = tensor[3] if isinstance(tensor, list) and len(tensor) == 4 else {}
+        if not isinstance(tensor, list) or len(tensor) not in (3, 4) or not isinstance(given, dict):
             raise ModelFormatError(f"expected a tensor as [layer, call, output, keywords], got {tensor!r:.200}")
         inputs.append(_number(*tensor[:3]))
-        keywords |= tensor[3] if len(tensor) == 4 else {}
-    return Call(inputs, [], keywords)
+        keywords |= given
+    return _call(inputs, [], keywords)
+
+
+def _call(inputs: list[Reference], arguments: list[Any], keywords: dict[str, Any]) -> Call:
+    return Call(inputs, arguments, keywords, [*inputs, *filter(None, map(reference, keywords.values()))])
 
 
 def _checked(spec: Spec, *parts: Any) -> Reference:

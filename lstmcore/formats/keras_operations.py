@@ -47,7 +47,7 @@ def _last(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tens
 def _is_whole(part: Any) -> bool:
     """Whether it is a slice that takes everything."""
     limits = part.get("config", part) if isinstance(part, dict) else {"start": 0}
-    return isinstance(limits, dict) and {limits.get(key) for key in ("start", "stop", "step")} == {None}
+    return isinstance(limits, dict) and all(limits.get(key) is None for key in ("start", "stop", "step"))
 
 
 def _not_equal(build: Builder, spec: Spec, tensors: list[Tensor], call: Call) -> Tensor:
