@@ -50,6 +50,9 @@ __all__ = [
 
 Bounds = tuple[Any, Any]  # [start, stop), stamps
 
+MAX_FOLDS = 100_000
+MAX_ROWS = 1 << 32  # numbers of rows in all folds together: 32 GiB
+
 
 class LeakageError(LstmcoreError, ValueError):
     """A split in which a label that a model learns from overlaps one that it is judged by."""
@@ -153,8 +156,9 @@ def walk_forward(
 
     Raises:
         ValueError: Stamps that descend or are NaT or NaN, neither `horizon` nor `label_end`, a label that ends before
-            its sample, a series that is too short for one fold, or a window without a sample; datetimes of which some
-            have a time zone and some have none, or `times` of several zones.
+            its sample, a series that is too short for one fold, or a window without a sample; a step so short that the
+            folds would fill the memory; datetimes of which some have a time zone and some have none, or `times` of
+            several zones.
         TypeError: Stamps, sizes and label ends of kinds that do not go together.
     """
     zoned, _, guarded, known = _samples(times, horizon, label_end, embargo, window)
@@ -165,33 +169,42 @@ def walk_forward(
     if not 0 < min_coverage <= 1:
         raise ValueError(f"min_coverage: expected a share above 0 and at most 1, got {min_coverage!r}")
     origin = first_edge(zoned, [*sizes, roll], start)
-    folds: list[Fold] = []
+    most = min(MAX_FOLDS, MAX_ROWS // len(stamps))
+    end = end_of(stamps)
+    found: list[list[Any]] = []  # of each fold, all of them before the first is cut: it holds every row
     while True:
-        begin = origin + len(folds) * roll
+        begin = origin + len(found) * roll
+        if begin < origin:  # numpy wraps around: the series has no stamp there
+            break
         edges = [origin if expanding else begin]
         for size in sizes:
             begin = begin + size
             edges.append(begin)
         edges = [instant(edge, zone) for edge in edges]
-        if not _reaches(stamps, edges[2], edges[3], min_coverage):
+        if not _reaches(stamps, end, edges[2], edges[3], min_coverage):
             break
-        folds.append(_cut(zoned, guarded, known, edges, len(folds) + 1))
-    if not folds:
+        found.append(edges)
+        if len(found) > most:
+            raise ValueError(
+                f"step: {roll}, by default the length of the test window, makes more than {most:,} folds of "
+                f"{len(stamps):,} samples; give a longer one"
+            )
+    if not found:
         raise ValueError(
             f"times: too short for one fold, which would reach from {show_stamp(edges[0], zone)} to "
             f"{show_stamp(edges[3], zone)}: the series ends at {show_stamp(stamps[-1], zone)}"
         )
-    return folds
+    return [_cut(zoned, guarded, known, edges, number) for number, edges in enumerate(found, 1)]
 
 
-def _reaches(stamps: Array, start: Any, stop: Any, share: float) -> bool:
-    """Whether the series reaches over that share of the window."""
+def _reaches(stamps: Array, end: Any, start: Any, stop: Any, share: float) -> bool:
+    """Whether the series, which has its `end_of` there, reaches over that share of the window."""
     if stamps.dtype.kind == "M":  # lengths of months and of days cannot be divided
         unit = np.promote_types(stamps.dtype, start.dtype)
         if stop.astype(unit).astype(stop.dtype) != stop:  # numpy wraps around
             raise ValueError(f"times: a window would reach to {stop}, beyond what {unit} holds")
         start, stop = start.astype(unit), stop.astype(unit)
-    return bool(stamps[-1] >= start and (end_of(stamps) - start) / (stop - start) >= share)
+    return bool(stamps[-1] >= start and (end - start) / (stop - start) >= share)
 
 
 def _cut(zoned: Stamps, guarded: Array, known: Array, edges: Sequence[Any], number: int) -> Fold:

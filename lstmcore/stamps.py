@@ -133,7 +133,8 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
         wanted = f'a timedelta64, or text such as "{example}"' if dated else "a number, as the stamps are"
         hint = "; a label that reads so many rows ahead: label_end=label_ends(times, rows)" if what == "horizon" else ""
         raise TypeError(f"{what}: expected {wanted}, got {quoted(value)}{hint}")
-    if (np.isnat(size) if dated else not np.isfinite(size)) or size < 0 or (size == 0 and not zero):
+    unknown = np.isnat(size) if dated else not isinstance(size, int) and not np.isfinite(size)
+    if unknown or size < 0 or (size == 0 and not zero):
         raise ValueError(
             f"{what}: expected a length of time {'of at least' if zero else 'above'} 0, got {quoted(value)}"
         )
@@ -155,8 +156,12 @@ def _check_fits(size: Any, unit: np.dtype[Any], what: str) -> None:
     """Raise ValueError for a length that numpy would wrap around in that unit, or take for a shorter one."""
     if unit.kind == "M" and not is_calendar(size):
         same = size.astype(np.promote_types(size.dtype, f"timedelta64[{np.datetime_data(unit)[0]}]"))
-        if same < 0 * same or same.astype(size.dtype) != size:
-            raise ValueError(f"{what}: {size} is too long for stamps of {unit}")
+        fits = same >= 0 * same and same.astype(size.dtype) == size
+    else:  # a Python integer has no end; numpy's types have
+        most = np.iinfo(unit).max if unit.kind == "i" else int(np.finfo(np.float64).max)
+        fits = unit.kind == "M" or not isinstance(size, int) or size <= most
+    if not fits:
+        raise ValueError(f"{what}: {clean(size, NAME)} is too long for stamps of {unit}")
 
 
 def is_calendar(size: Any) -> bool:

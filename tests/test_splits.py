@@ -216,6 +216,11 @@ def test_label_ends() -> None:
         windows.label_ends([1, 2], -1)
 
 
+DAILY = {"train": "300 days", "validation": 0, "test": "30 days"}
+NUMBERS = {"times": np.arange(100), "train": 50, "validation": 0, "test": 5, "horizon": 1}
+STEPS = r"step: .* more than 100,000 folds of (1,096|100|99) samples"
+
+
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
@@ -242,6 +247,16 @@ def test_label_ends() -> None:
         ({"start": "2000-01-05"}, ValueError, "start: expected the first of a month"),
         ({"min_coverage": 0}, ValueError, "min_coverage"),
         ({"window": 0}, ValueError, "window: expected at least 1"),
+        ({"start": "2000-01-05" + "x" * 10**5}, ValueError, r"start: row 0: expected an ISO date .{99,200}$"),
+        ({"step": np.timedelta64(1, "ns"), **DAILY}, ValueError, STEPS),
+        ({"step": "1 nanoseconds", **DAILY}, ValueError, STEPS),
+        ({"step": 1e-10, **NUMBERS}, ValueError, STEPS),
+        ({"step": 5e-324, **NUMBERS, "times": np.arange(2**53 - 99, 2**53)}, ValueError, STEPS),
+        ({**NUMBERS, "test": 1e-7, "min_coverage": 1e-9}, ValueError, STEPS),
+        ({**NUMBERS, "train": 10**30}, ValueError, r"train: 1000\d* is too long for stamps of int64"),
+        ({**NUMBERS, "train": 10**400}, ValueError, r"train: 1000\d*…\d* is too long for stamps of int64"),
+        ({**NUMBERS, "horizon": -(10**400)}, ValueError, r"horizon: expected a length of time of at least 0, got -1"),
+        ({**NUMBERS, "times": np.arange(9.0), "train": 10**400}, ValueError, "train: 1000.* for stamps of float64"),
         (
             {"window": 600},
             ValueError,
@@ -256,6 +271,13 @@ def test_bad_input(change: dict[str, Any], error: type[Exception], text: str) ->
         given = {"horizon": 0} | given
     with pytest.raises(error, match=text):
         windows.walk_forward(**given)
+
+
+def test_a_step_beyond_the_last_moment_is_one_fold() -> None:
+    """The next would begin 250 years later, which nanoseconds of 64 bits do not hold."""
+    times = DAYS.astype("datetime64[ns]")
+    folds = windows.walk_forward(times, "300 days", 0, "300 days", step="90000 days", horizon=0)
+    assert [len(fold.test) for fold in folds] == [300]
 
 
 def test_samples_without_a_label_are_outside() -> None:
