@@ -75,7 +75,7 @@ class Layer:
             raise ValueError(f"{self.label}: inputs: expected a tuple of layers' names, got {quoted(self.inputs)}")
         expected = self.weight_shapes(**self.check_settings(self.settings()))
         for key in self.weights.keys() - expected.keys():
-            raise ValueError(f"{self.label}: unexpected weight {quoted(key)}; expected {sorted(expected)}")
+            raise ValueError(f"{self.label}: unexpected weight {quoted(key)}; expected {listed(sorted(expected))}")
         frozen = {}
         for key, shape in expected.items():
             if key not in self.weights:

@@ -279,7 +279,7 @@ class Merge(Layer):
             return self.output_shape(shapes[0])
         for name, shape in zip(self.inputs, shapes, strict=True):
             same = self._comparable(shapes[0])
-            self._need(self._comparable(shape) == same, shape, f"{name!r} of shape {show(same)}")
+            self._need(self._comparable(shape) == same, shape, f"{quoted(name)} of shape {show(same)}")
         return shapes[0]
 
     def _comparable(self, shape: Shape) -> Shape:

@@ -6,7 +6,7 @@ Whoever wrote a file chose the names in it. They may hold escape codes, new line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sized
 
 LINE = 4000  # characters of a message
 WORD = 400  # of a part of it without a space: longer than paths are
@@ -20,13 +20,13 @@ SIGNS = re.compile(r"[\\`*\[\]<>|~$&#!{}]|(?<![^\W_])_|_(?![^\W_])")
 
 def clean(text: object, most: int = LINE) -> str:
     """One line without control characters, at most `most` long: the middle of what is longer is left out."""
-    line = _cut(" ".join(_cut(word, min(most, WORD)) for word in str(text).split()), most)
+    line = _cut(" ".join(_cut(word, min(most, WORD)) for word in _shown(text, str).split()), most)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def quoted(value: object, most: int = NAME) -> str:
     """`repr(value)`, cleaned."""
-    return clean(repr(value), most)
+    return clean(_shown(value, repr), most)
 
 
 def listed(names: Iterable[object]) -> str:
@@ -44,6 +44,15 @@ def markdown(text: object, most: int = NAME) -> str:
 def plotted(text: object, most: int = NAME) -> str:
     """`text` for matplotlib, which takes what stands between two dollars for mathematics."""
     return clean(text, most).replace("$", r"\$")
+
+
+def _shown(value: object, show: Callable[[object], str]) -> str:
+    """What `show` makes of it; or type and size of an integer of over 4,300 digits, and of what is nested too far."""
+    try:
+        return show(value)
+    except (ValueError, RecursionError):
+        bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+        return f"<{type(value).__name__}{f' of length {len(value)}' if isinstance(value, Sized) else bits}>"
 
 
 def _cut(text: str, most: int) -> str:

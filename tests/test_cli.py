@@ -253,6 +253,12 @@ def make():
     print("made")
     return Net()
 
+def needs(this, that=1):
+    return Net()
+
+def adds():
+    return Net() + "a"
+
 made = Net()
 number = 3
 """
@@ -281,6 +287,11 @@ def test_verify_against_torch_modules(
     for spec, text in (
         ("net_of_cli_test.py:number", "expected an nn.Module"),
         ("net_of_cli_test.py:missing", "no attribute 'missing'"),
+        ("net_of_cli_test.py:needs", "without arguments: missing a required argument: 'this'"),
+        (
+            "net_of_cli_test.py:adds",
+            "net_of_cli_test.py:adds: it raises TypeError when it is called: unsupported operand",
+        ),
         ("absent.py:Net", "no such file"),
         ("absent_module_of_cli_test:Net", "No module named"),
     ):

@@ -25,6 +25,7 @@ from onnx_files import model, weights  # noqa: E402
 from test_onnx_layers import make  # noqa: E402
 
 from lstmcore import Model  # noqa: E402
+from lstmcore.formats import onnx_trials  # noqa: E402
 from lstmcore.formats.onnx import build, read  # noqa: E402
 
 REFUSED = (ModelFormatError, UnsupportedError)
@@ -389,3 +390,13 @@ def test_unused_initializers_are_listed(tmp_path):
     proto.graph.initializer.append(numpy_helper.from_array(np.ones(3, "f4"), "left.over"))
     with pytest.warns(UserWarning, match=r"does not depend on: left\.over"):
         read(write(tmp_path, proto))
+    proto.graph.initializer[-1].name = "\x1b[2Ja\nb" + "n" * 1000
+    with pytest.warns(UserWarning, match="does not depend on: ") as caught:
+        read(write(tmp_path, proto))
+    text = str(caught[0].message)
+    assert text.isprintable()
+    assert len(text) < 500
+
+
+def test_numbers_without_an_end_are_shown():
+    assert [*map(onnx_trials._number, (3.0, 0.5, float("inf"), float("nan")))] == ["3", "0.5", "inf", "nan"]

@@ -61,6 +61,17 @@ def test_the_middle_of_what_is_too_long_is_left_out() -> None:
     assert listed("abc") == "a, b, c"
 
 
+def test_what_python_does_not_show_is_said_to_be_that() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for show in (quoted, clean):
+        assert show(10**5000) == "<int of 16610 bits>"
+        assert show([10**5000, 1]) == "<list of length 2>"
+        assert show(deep) == "<list of length 1>"
+    assert listed([10**5000, "a"]) == "<int of 16610 bits>, a"
+
+
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +128,8 @@ def test_what_a_model_says_of_itself(name: str) -> None:
         lambda: lstmcore.Model([lstm, fc.map_weights(lambda w: w.astype("f8"))]),
         lambda: lstmcore.Model([lstm, last, last.replace(name=f"{name}!"), fc]),
         lambda: L.Linear(name, 4, 1, True, weights={name: window}),
+        lambda: L.LSTM(name, 3, 4, 1024, True, weights={name: window}),
+        lambda: L.Add("add", inputs=(name, name)).output_of([("T", 3), ("T", 4)]),
         lambda: fc.replace(bias=name),
         lambda: fc.replace(inputs=name),
         lambda: named.trace(window)[name],

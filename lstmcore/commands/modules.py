@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from lstmcore import terminal
 from lstmcore.commands import runtimes
 from lstmcore.layers import Array
+from lstmcore.text import clean
 
 
 def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[Callable[[Array], Any], Sequence[int]]:
@@ -23,10 +25,7 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
         if not hasattr(found, name):
             raise ValueError(f"{spec}: {source} has no attribute {attribute!r}")
         found = getattr(found, name)
-    try:
-        module = found if isinstance(found, torch.nn.Module) else found() if callable(found) else None
-    except TypeError as error:
-        raise ValueError(f"{spec}: expected something that can be called without arguments: {error}") from error
+    module = found if isinstance(found, torch.nn.Module) else _called(found, spec) if callable(found) else None
     if not isinstance(module, torch.nn.Module):
         raise ValueError(f"{spec}: expected an nn.Module, or a class or function that makes one, got {type(found)}")
     module.eval()
@@ -59,6 +58,19 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
     largest = int(max((n for n in {**written, **held} if n <= runtimes.LONGEST), default=1))
     lengths = {1, largest - 1, largest, largest + 1, 2 * largest + 1}
     return answer, sorted(lengths - {0})
+
+
+def _called(function: Callable[[], Any], spec: str) -> Any:
+    try:
+        inspect.signature(function).bind()
+    except ValueError:
+        pass  # what is written in C may have no signature
+    except TypeError as error:
+        raise ValueError(f"{spec}: expected something that can be called without arguments: {error}") from None
+    try:
+        return function()
+    except Exception as error:
+        raise ValueError(f"{spec}: it raises {type(error).__name__} when it is called: {clean(error)}") from error
 
 
 def _import(source: str) -> Any:

@@ -23,6 +23,7 @@ from lstmcore.formats.onnx_walk import Source
 from lstmcore.layer import MAX_SIZE
 from lstmcore.layers import Array, Layer
 from lstmcore.stack import check_layers
+from lstmcore.text import listed
 
 MAX_CANDIDATES = 8  # for the number of features, where the input leaves that free
 
@@ -56,12 +57,8 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
         proto, size = onnx_file.parse(file)
         found = _Graph(file, proto, onnx_file.check(file, proto), size).layers()
         check_layers(tuple(found))
-    except LstmcoreError as error:
-        text = str(error)
-        if text.isprintable():
-            raise
-        # Names in a file may hold anything; an error is one line.
-        raise type(error)("".join(c if c.isprintable() else "?" for c in text)) from None
+    except LstmcoreError:
+        raise
     except MemoryError:
         raise ModelFormatError(f"{file}: more memory is needed than there is") from None
     except (ValueError, OverflowError) as error:  # a layer that does not take its settings
@@ -141,8 +138,8 @@ class _Graph:
             else:
                 unused.append(tensor.name)
         if unused:
-            text = f"{', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}"
-            warnings.warn(f"{self.file}: initializers that the answer does not depend on: {text:.500}", stacklevel=4)
+            text = f"{self.file}: initializers that the answer does not depend on: {listed(unused)}"
+            warnings.warn(text, stacklevel=4)
         return found
 
     def _inputs(self, used: set[str]) -> tuple[onnx.ValueInfoProto, str | None]:

@@ -102,7 +102,7 @@ def _show(reading: Reading) -> str:
 
 
 def _number(number: float) -> str:
-    return str(int(number)) if number == int(number) else repr(number)
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _alike(found: list[Layer], other: list[Layer], reading: Reading) -> bool:
