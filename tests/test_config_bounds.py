@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_lightning", reason="pytorch-lightning is not installed")
+from lstmcore.train import config
 from lstmcore.train.config import MAX_BYTES, MAX_DEPTH, read_config
 
 GOOD = """
@@ -26,6 +27,7 @@ train = 10
 test = 10
 validation = 10
 """
+DEEP = "[" * 3000 + "]" * 3000
 HOSTILE = {
     "nested arrays": ("x = " + "[" * 5000, "line 12: more than 16 brackets in brackets"),
     "nested tables": ("x = " + "{a=" * 5000, "more than 16 brackets"),
@@ -42,6 +44,24 @@ HOSTILE = {
     "a long word": (f'[training]\npos_weight = "{"data" * 5000}"', "training.pos_weight: expected a number above 0"),
     "a long monitor": (f'[training]\nmonitor = "{"data" * 5000}"', "training.monitor: expected one of"),
     "a long cell": (f'[model]\ncell = "{"data" * 5000}"', "model.cell: expected one of"),
+    "brackets behind text that ends in 4 quotes": (
+        "x = ['''a'''', " + DEEP + ", 'b']",
+        "line 12: more than 16 brackets in brackets",
+    ),
+    "brackets behind text that ends in 5 quotes": (
+        'x = ["""a\\"""""", ' + DEEP + ', "b"]',
+        "line 12: more than 16 brackets in brackets",
+    ),
+    "brackets behind an escaped quote": (
+        'x = ["""a\\""" """, ' + DEEP + ', "b"]',
+        "line 12: more than 16 brackets in brackets",
+    ),
+    "an open quote of three": ('"' * 3 + "x" * 60_000, "not a TOML file"),
+    "a long name twice": (f"[{'a' * 30_000}]\n" * 2, "not a TOML file: Cannot declare ("),
+    "open quotes of three": ('\n\\"""' * 13_000, "not a TOML file"),
+    "open quotes with backslashes": ('\\"' * 30_000, "not a TOML file"),
+    "backslashes": ('[x]\ny = """' + "\\\\" * 30_000 + '"""', "unknown section [x]"),
+    "quotes": ("[x]\ny = '''" + "''a" * 19_000 + "'''", "unknown section [x]"),
     "an open quote": ('"' + "x" * 60_000, "not a TOML file"),
     "no text": ("\x00", "not a TOML file"),
 }
@@ -51,6 +71,28 @@ def test_dots_and_brackets_in_text_and_comments_do_not_count(tmp_path: Path) -> 
     path = tmp_path / "c.toml"
     path.write_bytes(GOOD.replace("\n", "\r\n").encode())
     assert len(read_config(path).data.features) == 3
+
+
+def test_text_of_every_form_may_hold_brackets(tmp_path: Path) -> None:
+    deep = "[" * 30
+    text = [
+        f"'''{deep}'{deep}''{deep}'''''",
+        f'"""{deep}"{deep}\\"""{deep}""{deep}\\\\"""""',
+        f"'{deep}\\'",
+        f'"{deep}\\""',
+    ]
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD.replace('features = ["a', f'features = [{", ".join(text)}, "a'))
+    assert [each.count("[") for each in read_config(path).data.features[:4]] == [90, 120, 30, 30]
+
+
+def test_where_the_reader_recurses_too_deeply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever passes the check: no traceback."""
+    monkeypatch.setattr(config, "_check_depth", lambda text: None)
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD + "x = " + DEEP)
+    with pytest.raises(ValueError, match=r"c.toml: not a TOML file: .*brackets"):
+        read_config(path)
 
 
 @pytest.mark.parametrize("case", HOSTILE)

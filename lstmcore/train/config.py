@@ -23,9 +23,16 @@ T = TypeVar("T")
 MAX_BYTES = 1 << 16  # of a file; a thousand features have a fifth of that
 MAX_DEPTH = 16  # parts of a dotted key, brackets in brackets: the reader takes the square of the first, and recurses
 MAX_HIDDEN, MAX_STACK, MAX_WEIGHTS = 1 << 14, 64, 1 << 26  # the last: 256 MB
-#: What may hold any dots and brackets: text of all four forms, and comments. A group that is repeated for each letter
-#: would take a hundred bytes for it.
-TEXT = re.compile(r"\"{3}.*?\"{3}|'{3}.*?'{3}|\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'|#[^\n]*", re.DOTALL)
+#: What may hold any dots and brackets, text of all four forms and comments: how it begins, and where it ends. That of
+#: many lines may have one or two quotes before the last three. After a backslash a quote ends nothing.
+BEGIN = re.compile(r"\"{3}|'{3}|[\"'#]")
+ENDS = {
+    '"""': re.compile(r"\\.|\"{3,5}", re.DOTALL),
+    '"': re.compile(r"\\.|[\"\n]"),
+    "'''": re.compile(r"'{3,5}"),
+    "'": re.compile(r"['\n]"),
+    "#": re.compile(r"\n"),
+}
 DOTS = re.compile(rf"\.(?:[^.=,\[\]{{}}\n]*\.){{{MAX_DEPTH - 1}}}")
 
 
@@ -131,7 +138,9 @@ def read_config(path: Path) -> Config:
         _check_depth(text)
         document = toml.loads(text)
     except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
-        raise ValueError(f"{path}: not a TOML file: {error}") from None
+        raise ValueError(f"{path}: not a TOML file: {clean(error, 2 * NAME)}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a TOML file: too many brackets in brackets") from None
     try:
         for name in document:
             if name not in SECTIONS:
@@ -145,7 +154,7 @@ def read_config(path: Path) -> Config:
 
 def _check_depth(text: str) -> None:
     """Raise ValueError for what would take the reader long, or more of the stack than there is."""
-    bare = TEXT.sub(lambda found: "\n" * found[0].count("\n"), text)
+    bare = _without_text(text)
     found = DOTS.search(bare)
     if found:
         raise ValueError(f"line {_line(bare, found.start())}: a key of more than {MAX_DEPTH} parts")
@@ -154,6 +163,19 @@ def _check_depth(text: str) -> None:
         depth = depth + 1 if mark in "[{" else max(0, depth - 1)
         if depth > MAX_DEPTH:
             raise ValueError(f"line {_line(bare, at)}: more than {MAX_DEPTH} brackets in brackets")
+
+
+def _without_text(toml: str) -> str:
+    """What is left without text and comments, with as many lines."""
+    parts, at = [], 0
+    while begin := BEGIN.search(toml, at):
+        parts.append(toml[at : begin.start()])
+        at = begin.end()
+        while (end := ENDS[begin[0]].search(toml, at)) and end[0].startswith("\\"):
+            at = end.end()
+        at = end.end() if end else len(toml)  # where it has no end, the reader stops too
+        parts.append("\n" * toml.count("\n", begin.start(), at))
+    return "".join([*parts, toml[at:]])
 
 
 def _line(text: str, at: int) -> int:
