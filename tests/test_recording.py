@@ -133,8 +133,27 @@ def test_the_unit_of_receive_times_is_found(
     assert len(list(recording)) == 2 * len(told)
     assert recording.malformed == 2 * len(told) + 1
     path.write_bytes(end.join([*lines, strange, strange]))
-    with pytest.raises(ValueError, match=rf"a.txt: line {len(lines) + 2}: .* is one in {other}, .* in {unit}; "):
+    with pytest.raises(
+        ValueError,
+        match=rf"a.txt: line {len(lines) + 2}: .* is one in {other}, line {len(lines) + 1} has one in {other}, "
+        rf"and the first is in {unit}; a recording has one unit",
+    ):
         list(recording)
+
+
+@pytest.mark.parametrize(("other", "third"), [("us", "us"), ("ms", "us"), ("s", "ms")])
+@pytest.mark.parametrize("apart", [1, 2, 50])
+def test_recordings_in_two_units_that_were_merged(tmp_path: Path, other: str, third: str, apart: int) -> None:
+    """Between any two lines of another unit are sound ones, and half of the messages would be gone."""
+    sound = [b"%d {}" % (NS + n) for n in range(apart)]
+    lines = [*sound, b"%d {}" % (NS // NS_PER[other]), *sound, b"%d {}" % (NS // NS_PER[third]), *sound]
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\n".join(lines))
+    first, second = apart + 1, 2 * apart + 2
+    with pytest.raises(ValueError, match=rf"line {second}: .* in {third}, line {first} .* in {other}, .* is in ns; "):
+        list(Recording(path))
+    path.write_bytes(b"\n".join([b"junk", b"", *lines]))
+    assert len(list(Recording(path))) == 3 * apart, "more lines are damaged, and so may these two be"
 
 
 def test_the_first_lines_as_they_stand(tmp_path: Path) -> None:
@@ -204,6 +223,21 @@ def test_messages_of_other_markets_are_counted_and_dropped(chosen: str | None) -
     assert parse.symbol == own
     assert parse.other_symbols == [each for each in "ABC" if each != own]
     assert parse.other_symbol == 6 - "ABACAB".count(own)
+
+
+def test_what_is_kept_of_others_text_is_bounded_and_one_line() -> None:
+    long = "X\n\x1b[2J" * 40_000
+    parse = Parser()
+    assert parse(message("trade", **{"t": 5, "p": "1", "q": "2", "m": True, "s": long})) is not None
+    assert parse(message("trade", **{"t": 6, "p": "1", "q": "2", "m": True, "s": long})) is not None, "the same market"
+    assert parse(message("trade", **{"t": 6, "p": "1", "q": "2", "m": True, "s": long + "2"})) is None
+    assert parse(message("bookTicker", **QUOTE | {"u": long})) is None
+    assert parse(json.dumps({"data": {"e": long}}).encode()) is None
+    shown = [str(parse.symbol), *parse.other_symbols, parse.reason]
+    assert len(shown) == 3
+    for text in shown:
+        assert 0 < len(text) <= 400
+        assert text.isprintable()
 
 
 OTHER = [b'{"result":null,"id":1}', b'{"lastUpdateId":1,"bids":[["1","2"]],"asks":[]}', message("kline", k={}), b"{}"]
@@ -545,11 +579,16 @@ def test_whatever_comes_features_are_finite(rows: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"tick_size": 0}, "tick_size: expected more than 0, got 0"),
+        ({"tick_size": 0}, "tick_size: expected 1e-15 to 1e.15, got 0"),
         ({"tick_size": math.nan}, "tick_size"),
+        ({"tick_size": math.inf}, "tick_size: expected 1e-15 to 1e.15, got inf"),
         ({"tick_size": 1, "silence_ms": -1}, "silence_ms"),
+        ({"tick_size": 1e-30}, "tick_size: expected 1e-15 to 1e.15, got 1e-30"),
+        ({"tick_size": 1, "silence_ms": math.nan}, "silence_ms: expected more than 0, got nan"),
+        ({"tick_size": 10**400}, "tick_size: expected 1e-15 to 1e.15, got 1000"),
+        ({"tick_size": 1, "names": ("x\n" * 10**5,)}, "names: expected some of .*, got .{99,110}$"),
         ({"tick_size": 1, "names": ("spread", "colour")}, "got 'colour'"),
-        ({"tick_size": 1, "names": ()}, "names: expected more than 0"),
+        ({"tick_size": 1, "names": ()}, "names: expected at least one of imbalance, "),
         ({"tick_size": 1, "out": np.zeros(9, np.float32)}, r"float32 array of shape \(10,\), got float32 \(9,\)"),
         ({"tick_size": 1, "out": np.zeros(10)}, "got float64"),
     ],

@@ -248,7 +248,9 @@ def test_features_of_ones_own(recording: str, tmp_path: Path, capsys: pytest.Cap
     assert "window (7, 4)" in capsys.readouterr().out
     assert "the model takes 4, got 10" in fails(capsys, recording, "--model", model)
     assert "got 'colour'" in fails(capsys, recording, "--model", model, "--features", "colour,a,b,c")
-    assert "tick_size: expected more than 0" in fails(capsys, recording, "--model", model, "--tick-size", "0", *names)
+    assert "tick_size: expected 1e-15 to 1e+15, got 0" in fails(
+        capsys, recording, "--model", model, "--tick-size", "0", *names
+    )
 
 
 @needs_msgspec

@@ -20,6 +20,7 @@ from lstmcore.feed.clock import NS_PER, unit_of
 from lstmcore.feed.messages import MARKET, Depth, Message, Quote, Trade
 from lstmcore.inputs import as_out
 from lstmcore.layers import Array
+from lstmcore.text import quoted
 
 #: Every feature there is, by name. The first ten are defined in `lstmcore.demo.market.features`; the others:
 #: order_flow  change of the quantities at the best prices since the tick before: what came at the bid or went from
@@ -66,8 +67,8 @@ class Features:
         silence_ms: Two quotes that are further apart than this, by the exchange's times, have a gap between them.
 
     Raises:
-        ValueError: A name that there is not, a number that is not above 0, or an `out` of another shape or dtype, or
-            of a subclass of arrays.
+        ValueError: A name that there is not, a tick size that no price has, a silence that is not above 0, or an `out`
+            of another shape or dtype, or of a subclass of arrays.
 
     Messages that are missing show in the ids of trades, which follow each other one by one, in those of depth
     updates, which name the one before, and in a silence. Then everything is forgotten: see `Counts.gaps`.
@@ -87,10 +88,13 @@ class Features:
     ) -> None:
         for name in names:
             if name not in NAMES:
-                raise ValueError(f"names: expected some of {', '.join(NAMES)}, got {name!r}")
-        for what, value in (("tick_size", tick_size), ("silence_ms", silence_ms), ("names", len(names))):
-            if not value > 0:
-                raise ValueError(f"{what}: expected more than 0, got {value}")
+                raise ValueError(f"names: expected some of {', '.join(NAMES)}, got {quoted(name)}")
+        if not names:
+            raise ValueError(f"names: expected at least one of {', '.join(NAMES)}")
+        if not SMALLEST <= tick_size <= LARGEST:  # beyond, float32 would not hold a spread in ticks either
+            raise ValueError(f"tick_size: expected {SMALLEST:g} to {LARGEST:g}, got {quoted(tick_size)}")
+        if not silence_ms > 0:  # infinity: no silence is a gap
+            raise ValueError(f"silence_ms: expected more than 0, got {quoted(silence_ms)}")
         if out is None:
             self._buffer = memoryview(bytearray(4 * len(names)))
             out = np.frombuffer(self._buffer, np.float32)

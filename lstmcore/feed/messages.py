@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lstmcore.terminal import need
+from lstmcore.text import NAME, WORD, clean
 
 if TYPE_CHECKING:
     import msgspec
@@ -137,18 +138,22 @@ class Parser:
     """
 
     def __init__(self, symbol: str | None = None) -> None:
-        #: The market whose messages are read; None: none has been named yet.
-        self.symbol = symbol
+        self._own = symbol  # as it came, to compare with
         #: Messages that are not JSON, or lack a field, or have a value of another kind in it.
         self.malformed = 0
         #: Sound messages of other kinds: answers to requests, snapshots, other events.
         self.other = 0
         #: Messages of other markets. One that names none is taken as the market's own.
         self.other_symbol = 0
-        #: The names of these markets, in the order in which they came; only the first `MOST_NAMED`.
+        #: The names of these markets, in the order in which they came, to be shown; only the first `MOST_NAMED`.
         self.other_symbols: list[str] = []
         #: What was wrong with the first message that could not be used; "" where there was none.
         self.reason = ""
+
+    @property
+    def symbol(self) -> str | None:
+        """The market whose messages are read, to be shown; None: none has been named yet."""
+        return None if self._own is None else clean(self._own, NAME)
 
     def __call__(self, payload: bytes) -> Message | None:
         """The message, or None for one that cannot be used. Raises nothing."""
@@ -159,19 +164,21 @@ class Parser:
             if spot is None:
                 return None
             message = spot
-        if message.symbol != self.symbol and not self._is_own(message.symbol):
+        if message.symbol != self._own and not self._is_own(message.symbol):
             return None
         return message
 
     def _is_own(self, symbol: str) -> bool:
         if not symbol:
             return True
-        if self.symbol is None:
-            self.symbol = symbol
+        if self._own is None:
+            self._own = symbol
             return True
         self.other_symbol += 1
-        if symbol not in self.other_symbols and len(self.other_symbols) < MOST_NAMED:
-            self.other_symbols.append(symbol)
+        if len(self.other_symbols) < MOST_NAMED:
+            shown = clean(symbol, NAME)
+            if shown not in self.other_symbols:
+                self.other_symbols.append(shown)
         return False
 
     def _spot_quote(self, payload: bytes, error: Exception) -> Quote | None:
@@ -180,7 +187,7 @@ class Parser:
             quote = _decode_spot(payload).data
         except UNUSABLE:
             self._count(payload)
-            self.reason = self.reason or str(error)
+            self.reason = self.reason or clean(error, WORD)
             return None
         return Quote(quote.update_id, quote.bid, quote.bid_size, quote.ask, quote.ask_size, symbol=quote.s)
 

@@ -38,9 +38,10 @@ class Line(NamedTuple):
 class Recording:
     """The lines of a file, read one by one in bounded memory; each `for` begins anew.
 
-    Lines without a receive time since 1970 in front, and lines longer than a megabyte, are left out and counted. Where
-    a gzip file is cut off or damaged, the lines before that place are read. Receive times may be in ns, µs, ms or s:
-    the size of the first one says in which (see `lstmcore.feed.clock`), `unit` tells it, and lines come in ns.
+    Lines without a receive time since 1970 in front, or with one that is in another unit by damage, and lines longer
+    than a megabyte, are left out and counted. Where a gzip file is cut off or damaged, the lines before that place are
+    read. Receive times may be in ns, µs, ms or s: the size of the first one says in which (see `lstmcore.feed.clock`),
+    `unit` tells it, and lines come in ns.
 
     Args:
         path: A text file or a gzip file; which, its first bytes say.
@@ -79,8 +80,8 @@ class Recording:
 
         Raises:
             FileNotFoundError: No such file; or another OSError, where it cannot be opened.
-            ValueError: No file but a pipe or a folder, a pointer of Git LFS, or receive times in two units; the lines
-                in the first one have been yielded.
+            ValueError: No file but a pipe or a folder, a pointer of Git LFS, or receive times in several units;
+                the lines before that place have been yielded.
         """
         self.malformed, self.damage, self.position, self.unit = 0, "", 0, ""
         with open_plain(self.path, ValueError) as file:
@@ -93,7 +94,8 @@ class Recording:
             self.position = file.tell()
 
     def _lines(self, text: IO[bytes]) -> Iterator[Line]:
-        number, scale, strange = 0, 0, ""
+        number, scale, sound, strange = 0, 0, False, 0
+        last: tuple[int, str] | None = None  # of `strange` lines with another unit: its number, its unit
         while line := text.readline(MAX_LINE):
             number += 1
             if len(line) == MAX_LINE and not line.endswith(b"\n"):
@@ -107,17 +109,18 @@ class Recording:
                 self.malformed += 1
                 continue
             if unit != self.unit and self.unit:
-                if unit == strange:
+                # One alone is a damaged line, and so are some among as many that have no time at all.
+                if last and ((unit == last[1] and not sound) or strange >= max(1, self.malformed - strange)):
                     raise ValueError(
-                        f"{self.path}: line {number}: the receive time {int(time)} is one in {unit}, as in the line "
-                        f"before, and those before that are in {self.unit}; a recording has one unit"
+                        f"{self.path}: line {number}: the receive time {int(time)} is one in {unit}, line {last[0]} "
+                        f"has one in {last[1]}, and the first is in {self.unit}; a recording has one unit"
                     )
-                strange = unit  # one alone is a damaged line
+                last, sound, strange = (number, unit), False, strange + 1
                 self.malformed += 1
                 continue
             if not self.unit:
                 self.unit, scale = unit, NS_PER[unit]
-            strange = ""
+            sound = True  # since the last strange one
             yield Line(int(time) * scale, payload.rstrip(b"\r\n"))
 
 
