@@ -26,6 +26,7 @@ from lstmcore.formats import states
 Spoil = Callable[[bytes], bytes]
 
 MOST = 1 << 22  # bytes that a packed file may become here
+LONGEST = 5000  # bytes of a word that is repeated: repeated words are words for the next round
 ODD = (
     None, True, False, 0, 1, -1, 2, 7, 64, 2**31, 2**62, -(2**63), 10**400, 0.5, -0.0, 1e308, "", "x", "\0", "\n",
     "\x1b[2J", "é" * 300, [], {}, [[]], [0], ["x"],
@@ -194,7 +195,7 @@ def _in_words(data: bytes, draw: random.Random, spoil: Spoil) -> bytes:
         if kind == 0:
             words[at] = spoil(words[at])
         elif kind == 1:
-            words[at] = new * draw.choice((1, 1, 2, 60, 1500))
+            words[at] = new[:LONGEST] * draw.choice((1, 1, 2, 60, 1500))
         elif kind == 2:
             words.insert(at, new)
         elif kind == 3 and len(words) > 1:
