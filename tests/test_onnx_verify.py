@@ -244,6 +244,17 @@ def test_a_keras_file_is_run_by_keras(folder, capsys, suffix):
     assert max(row["difference"] for row in rows[:3]) < 1e-6
 
 
+def test_a_number_in_a_keras_file_beyond_all_floats_is_no_length(folder):
+    pytest.importorskip("keras")
+    from keras_models import K, keras, save, with_argument
+
+    save(keras.Sequential([K.Input((None, 3)), K.GRU(77)]), folder / "m.keras")
+    with_argument(folder / "m.keras", "GRU", seed2=10**400)
+    lengths = runtimes.lengths_of("m.keras")
+    assert {76, 77, 78} <= set(lengths)
+    assert max(lengths) <= runtimes.LONGEST
+
+
 def test_a_keras_file_that_keras_does_not_load_is_told(folder, capsys, monkeypatch):
     pytest.importorskip("keras")
     from keras_models import K, filled, keras, save
