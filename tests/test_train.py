@@ -213,6 +213,68 @@ def test_it_goes_on_where_it_was_broken_off(fitted: train.Fitted, tmp_path: Path
         train.fit(module, training, validation, resume=True)
 
 
+def damage(state: dict[str, Any], *keys: str, value: Any = None) -> None:
+    """Replace what is there, or take it away."""
+    *path, last = keys
+    for key in path:
+        state = state[key]
+    if value is None:
+        del state[last]
+    else:
+        state[last] = value
+
+
+DAMAGED: dict[str, Any] = {
+    "no facts": lambda state: damage(state, "lstmcore", "about"),
+    "a list of facts": lambda state: damage(state, "lstmcore", "about", value=[]),
+    "a tensor as a fact": lambda state: damage(state, "lstmcore", "about", "seed", value=torch.zeros(3)),
+    "no history": lambda state: damage(state, "lstmcore", "history"),
+    "another history": lambda state: damage(state, "lstmcore", "history", value=[1]),
+    "an epoch that was not": lambda state: damage(state, "lstmcore", "best_epoch", value=7),
+    "no best weights": lambda state: damage(state, "lstmcore", "best", value={}),
+    "no device": lambda state: damage(state, "lstmcore", "trained_on"),
+    "no callbacks": lambda state: damage(state, "callbacks"),
+    "a list of callbacks": lambda state: damage(state, "callbacks", value=[]),
+    "no optimizer": lambda state: damage(state, "optimizer_states"),
+    "no loops": lambda state: damage(state, "loops"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_checkpoints_that_are_damaged(checkpoint: bytes, how: str, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(checkpoint)
+    state = torch.load(path, weights_only=True)
+    DAMAGED[how](state)
+    torch.save(state, path)
+    training, validation, _ = split()
+    with pytest.raises(ValueError, match=r"^[^\n]*last.ckpt: not a checkpoint of lstmcore.train \(\w+\)$"):
+        train.fit(train.quant_model(4, hidden=4), training, validation, settings=QUICK, out=tmp_path, resume=True)
+
+
+def test_what_is_shown_of_a_checkpoint_is_bounded(checkpoint: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(checkpoint)
+    state = torch.load(path, weights_only=True)
+    damage(state, "lstmcore", "about", "monitor", value="x\n" * 10_000)
+    torch.save(state, path)
+    training, validation, _ = split()
+    with pytest.raises(ValueError, match=r"last.ckpt: of a run with monitor ") as caught:
+        train.fit(train.quant_model(4, hidden=4), training, validation, settings=QUICK, out=tmp_path, resume=True)
+    assert len(str(caught.value)) < 300 + len(str(path))
+    assert str(caught.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """After one epoch."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    training, validation, _ = split()
+    short = dataclasses.replace(QUICK, epochs=1)
+    train.fit(train.quant_model(4, hidden=4), training, validation, settings=short, out=folder)
+    return (folder / "last.ckpt").read_bytes()
+
+
 def test_it_stops_early(tmp_path: Path) -> None:
     training, _, _ = split()
     x, y = series()

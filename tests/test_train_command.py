@@ -62,10 +62,11 @@ def write_data(folder: Path) -> tuple[Array, Array]:
     price = 100 + np.cumsum(x[:, 1])
     stamps = np.datetime64("2024-01-01T00:00") + np.arange(HOURS).astype("timedelta64[h]")
     with open(folder / "ticks.csv", "w", encoding="utf-8") as file:
-        print("time,a,b,c,up,price,gap,one,early", file=file)
+        print("time,a,b,c,up,price,gap,late,one,early,stale", file=file)
         for n in range(HOURS):
             label = "" if n >= HOURS - 4 else up[n]
-            wrong = "" if n == 700 else 0, 1, up[n] if n < 46 * 24 else ""
+            wrong = "" if n == 700 else 0, "" if n == HOURS - 99 else 0, 1, up[n] if n < 46 * 24 else ""
+            wrong = *wrong, up[n] if n < 46 * 24 else 1
             print(f"{stamps[n]}Z", *(f"{v:.6f}" for v in x[n]), label, f"{price[n]:.6f}", *wrong, sep=",", file=file)
     return x, up
 
@@ -182,6 +183,7 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, old: str, new: str, text: str
         ('"2 hours"', '"4 moons"', 'wrong.toml: split.embargo: expected text such as "12 months"; units'),
         ('"2 hours"', '"40 days"', "wrong.toml: split: fold 1: no sample is left for train"),
         ('"a", "b"', '"a", "gap"', "wrong.toml: fold 1: training: feature 'gap' of row 700 is nan"),
+        ('"a", "b"', '"a", "late"', f"wrong.toml: fold 2: test: feature 'late' of row {HOURS - 99} is nan; fill it"),
         ('target = "up"', 'target = "one"', "wrong.toml: fold 1: training: labels are all 1"),
         ('target = "up"', 'target = "early"', "wrong.toml: fold 2: no test sample has a label"),
         ("ticks.csv", "ticks.npy", "expected a file that ends in .csv or .parquet"),
@@ -192,6 +194,14 @@ def test_what_does_not_fit_the_data(trained: Path, tmp_path: Path, capsys: Any, 
     (trained / "wrong.toml").write_text(CONFIG.replace(old, new, 1))
     assert main(["train", str(trained / "wrong.toml"), "--out", str(tmp_path / "out")]) == 1
     assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_nothing_can_be_judged_by(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    text = CONFIG.replace('target = "up"', 'target = "stale"').replace('"30 days"', '"38 days"')
+    (trained / "wrong.toml").write_text(text)
+    assert main(["train", str(trained / "wrong.toml"), "--out", str(tmp_path / "out")]) == 1
+    assert "wrong.toml: test windows: labels are all 1; there have to be both 0 and 1" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 import lstmcore
 from lstmcore.layers import Array
+from lstmcore.text import quoted
 from lstmcore.train.batches import Data, Order
 from lstmcore.train.display import Bar, quiet, shown
 from lstmcore.train.loop import KEY, Training
@@ -27,6 +28,7 @@ from lstmcore.train.samples import Samples, Scale, Sequences, Windows
 from lstmcore.train.settings import MONITORS, Settings
 
 CHECKPOINT = "last.ckpt"
+LIGHTNINGS = ("epoch", "global_step", "loops", "state_dict", "optimizer_states", "lr_schedulers", "callbacks")  # in it
 ANSWERED = 1 << 20  # numbers that a model is given at a time when it answers samples
 
 
@@ -109,7 +111,7 @@ def fit(
     loop = Training(copy.deepcopy(module).train(), settings, pos_weight, about, validation is not None)
     folder = None if out is None else Path(out)
     checkpoint = _checkpoint(folder) if resume else None
-    state = _read(checkpoint, about) if checkpoint else None
+    state = _read(checkpoint, about, loop) if checkpoint else None
     if state is not None and _is_done(state, settings):
         loop.on_load_checkpoint(state)
     else:
@@ -227,16 +229,26 @@ def check_samples(
     processes = settings.devices * settings.nodes
     if len(samples) < processes:
         raise ValueError(f"{what}: {len(samples)} samples for {processes} devices; each needs one")
-    found = np.unique(samples.labels)
+    check_labels(what, samples.labels)
+    check_rows(what, samples, names)
+
+
+def check_labels(what: str, labels: Array) -> None:
+    """Raise ValueError for labels that are all the same: nothing is learned or judged by them."""
+    found = np.unique(labels)
     if len(found) < 2:
         only = f"all {found[0]:.0f}" if len(found) else "none"
         raise ValueError(f"{what}: labels are {only}; there have to be both 0 and 1")
+
+
+def check_rows(what: str, samples: Samples, names: Sequence[str] | None = None) -> None:
+    """Raise ValueError for features that are not finite in float32; `names` are what to call them."""
     with np.errstate(over="ignore"):
         rows = samples.rows[samples.used()].astype(np.float32, copy=False)  # what training computes in
     if not np.isfinite(rows).all():
         at = np.argwhere(~np.isfinite(rows))[0]
         row = np.flatnonzero(samples.used())[at[0]]
-        name = at[1] if names is None else f"{names[at[1]]!r}"
+        name = at[1] if names is None else quoted(names[at[1]])
         raise ValueError(f"{what}: feature {name} of row {row} is {samples.rows[row, at[1]]}; fill it or leave it out")
 
 
@@ -264,19 +276,33 @@ def _checkpoint(out: Path | None) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def _read(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint. Raises ValueError for a file that is none, or is of another run."""
+def _read(path: Path, about: dict[str, Any], loop: Training) -> dict[str, Any]:
+    """A checkpoint that the loop can go on from. Raises ValueError for a file that is none, or is of another run."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         was: dict[str, Any] = state[KEY]["about"]
+        other = next((name for name, value in about.items() if was.get(name) != value), None)
+        if other is None:
+            _check_state(state, loop)
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"{path}: not a checkpoint of lstmcore.train ({type(error).__name__})") from None
-    for name, value in about.items():
-        if was.get(name) != value:
-            raise ValueError(
-                f"{path}: of a run with {name} {was.get(name)!r}, not {value!r}; train into another folder"
-            )
+    if other is not None:
+        raise ValueError(
+            f"{path}: of a run with {other} {quoted(was.get(other))}, not {quoted(about[other])}; "
+            "train into another folder"
+        )
     return state
+
+
+def _check_state(state: dict[str, Any], loop: Training) -> None:
+    """Raise some error where a part is missing, or is another than the loop writes."""
+    for name in LIGHTNINGS:
+        state[name]
+    loop.on_load_checkpoint(state)  # Lightning will once more, if it goes on
+    copy.deepcopy(loop.module).load_state_dict(loop.best)
+    if loop.best_epoch not in [row["epoch"] for row in loop.history]:
+        raise ValueError("best_epoch")
+    _is_done(state, loop.settings)
 
 
 def _is_done(state: dict[str, Any], settings: Settings) -> bool:

@@ -13,7 +13,7 @@ import lstmcore
 from lstmcore import metrics, windows
 from lstmcore.layers import Array
 from lstmcore.train.config import Config, SplitSection
-from lstmcore.train.fitting import Fitted, check_samples, fit, is_first, score
+from lstmcore.train.fitting import Fitted, check_labels, check_rows, check_samples, fit, is_first, score
 from lstmcore.train.samples import Windows
 from lstmcore.train.table import Table
 
@@ -92,8 +92,9 @@ def plan(config: Config, table: Table) -> list[Task]:
     """The folds with their samples, all checked before any is trained with.
 
     Raises:
-        ValueError, TypeError: As `make_folds` and `fit`, and a test window without a label; the text names the section
-            and key, or the fold and the column.
+        ValueError, TypeError: As `make_folds` and `fit`, a test window without a label or with a number that is not
+            finite, and test windows whose labels are all the same; the text names the section and key, or the fold and
+            the column.
     """
     samples = Windows(table.features, table.targets, config.data.window)
     module, tasks = config.model.build(samples.features), []
@@ -107,7 +108,9 @@ def plan(config: Config, table: Table) -> list[Task]:
         for what, part in (("training", task.training), ("validation", task.validation)):
             if part is not None:
                 check_samples(f"fold {fold.number}: {what}", part, module, config.training, config.data.features)
+        check_rows(f"fold {fold.number}: test", test, config.data.features)
         tasks.append(task)
+    check_labels("test windows", np.concatenate([task.test.labels for task in tasks]))
     return tasks
 
 
