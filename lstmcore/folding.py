@@ -47,7 +47,15 @@ def affine_of(norm: BatchNorm1d) -> tuple[Array, Array]:
 
 def _product(matrix: Array, vector: Array) -> Array:
     """matrix·vector, each sum rounded once: a BLAS sums in another order on another processor."""
-    return np.array([math.fsum(row) for row in matrix * vector])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite or NaN is so in the answers
+        return np.array([_sum(row) for row in matrix * vector])
+
+
+def _sum(numbers: Array) -> float:
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # beyond float64, or infinities of both signs: as IEEE 754 says
+        return float(np.sum(numbers))
 
 
 def _wide(w: Array) -> Array:

@@ -358,3 +358,26 @@ def test_commands_answer_the_numbers_of_a_file(tmp_path: Path, capsys: pytest.Ca
     assert cli.main(["verify", file, "--against", "numpy", "--inputs", series, "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["inputs"][-1]
     assert row["model"] == model(window)[row["at_output"][0]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "shift"),
+    [
+        ([[np.inf, -np.inf]], [1.0, 1.0]),  # as many infinities of both signs: NaN
+        ([[np.inf, 2.0]], [1.0, 1.0]),
+        ([[np.nan, 2.0]], [1.0, 1.0]),
+        ([[1e10, 1e10]], [1e298, 1e298]),  # the sum is beyond float64
+        ([[3e38, 3e38]], [1.0, 1.0]),  # beyond float32
+    ],
+)
+def test_a_batch_norm_is_folded_whatever_its_numbers_are(weights: Any, shift: Any) -> None:
+    """What cannot be summed exactly is summed as the numpy backend does: as IEEE 754 says."""
+    two = {name: np.ones(2) for name in ("running_var", "weight")} | {"running_mean": np.zeros(2)}
+    norm = L.BatchNorm1d("norm", weights=two | {"bias": np.array(shift)}, num_features=2, eps=0.0)
+    linear = L.Linear("head", weights={"weight": np.array(weights), "bias": np.zeros(1)}, in_features=2, out_features=1)
+    x = np.array([[0.5, 0.25]], np.float32)
+    with np.errstate(all="ignore"):
+        expected = (x.astype(float) + shift) @ np.array(weights).T
+        answers = [lstmcore.Model([norm, linear], backend=backend)(x) for backend in ("numpy", "c")]
+        for answer in answers:
+            np.testing.assert_array_equal(np.ravel(answer).astype(np.float32), np.ravel(expected).astype(np.float32))
