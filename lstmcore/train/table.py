@@ -37,7 +37,8 @@ def read_table(section: DataSection, folder: Path) -> Table:
     Raises:
         OSError, ImportError: As `data.read`.
         ValueError: As `data.read`; also targets that are neither 0, 1 nor empty, and stamps that descend, are missing,
-            or are neither numbers nor dates. The text names the column; rows are counted from 0, without the header.
+            or are neither numbers nor dates. The text names the column and a row, counted from 0 without the header;
+            or, as `data.read`, a line of the file, counted from 1.
         TypeError: Stamps of another kind.
     """
     path = str(folder / section.path)
