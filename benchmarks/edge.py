@@ -64,7 +64,7 @@ def windows(title: str, model: lstmcore.Model, steps: int) -> Iterator[Case]:
         "float64": list(pool.astype(np.float64)),
     }
     y = np.ravel(model(pool[0])).copy()
-    session = model.runner._session().handle  # type: ignore[attr-defined]  # of the C backend, no public name
+    session = model.runner._taken().handle  # type: ignore[attr-defined]  # of the C backend, no public name
     for name, asked in inputs.items():
         yield Case(
             title, f"window, {name}", model, asked, pool, "lstmcore_run", session, y,

@@ -108,12 +108,8 @@ static void *help(void *argument) {
 }
 
 /* The helper, unless it stayed in the process that this one is a fork of. */
-static lstmcore_helper *helper_here(lstmcore_sliding *s) {
-    if (s->helper != NULL && s->helper->forks != forks) {
-        free(s->helper); /* its mutex and condition may look as if its thread still used them: they are left so */
-        s->helper = NULL;
-    }
-    return s->helper;
+static lstmcore_helper *helper_here(const lstmcore_sliding *s) {
+    return s->helper != NULL && s->helper->forks == forks ? s->helper : NULL;
 }
 
 static int64_t milliseconds(void) {
@@ -151,7 +147,8 @@ int lstmcore_sliding_behind(const lstmcore_sliding *s) {
     if (s == NULL) {
         return 0;
     }
-    return s->helper != NULL ? atomic_load(&s->helper->turn) != IDLE : s->window != 0 && s->rings[0].pending;
+    const lstmcore_helper *h = helper_here(s);
+    return (h != NULL && atomic_load(&h->turn) != IDLE) || (s->window != 0 && s->rings[0].pending);
 }
 
 /* The mutex is taken so that the helper is either before its look at `turn` or asleep. */
@@ -164,9 +161,10 @@ static void wake(lstmcore_helper *h) {
 }
 
 void lstmcore_sliding_wake(lstmcore_sliding *s) {
-    if (s->helper != NULL) {
-        atomic_store(&s->helper->turn, WANTED);
-        wake(s->helper);
+    lstmcore_helper *h = helper_here(s);
+    if (h != NULL) {
+        atomic_store(&h->turn, WANTED);
+        wake(h);
     }
 }
 
@@ -209,6 +207,7 @@ int lstmcore_sliding_start_helper(lstmcore_sliding *s, int spins, int cpu) {
         free(h);
         return LSTMCORE_NO_MEMORY;
     }
+    free(s->helper); /* of another process: its mutex and condition may look as if its thread still used them */
     s->helper = h;
     const int code = cpu < 0 ? LSTMCORE_OK : pin(h->thread, cpu);
     if (code != LSTMCORE_OK) {
@@ -222,15 +221,14 @@ void lstmcore_sliding_stop_helper(lstmcore_sliding *s) {
         return;
     }
     lstmcore_helper *h = helper_here(s);
-    if (h == NULL) {
-        return;
+    if (h != NULL) {
+        /* The word stays: nobody else is in a call. A step under way is left for the next one. */
+        atomic_store(&h->turn, STOP);
+        wake(h);
+        pthread_join(h->thread, NULL);
+        pthread_mutex_destroy(&h->mutex);
+        pthread_cond_destroy(&h->woken);
     }
-    atomic_store(&h->turn,
-                 STOP); /* nobody puts another word in its place; a step under way is left for the next call */
-    wake(h);
-    pthread_join(h->thread, NULL);
-    pthread_mutex_destroy(&h->mutex);
-    pthread_cond_destroy(&h->woken);
-    free(h);
+    free(s->helper);
     s->helper = NULL;
 }

@@ -204,8 +204,8 @@ void lstmcore_sliding_free(lstmcore_sliding *sliding);
 int lstmcore_sliding_push(lstmcore_sliding *sliding, size_t n, const size_t *streams, const float *x, float *y);
 
 /* As lstmcore_session_watch, for every call that pushes, catches up or reads a state. One that is stopped leaves whole
- * states: a push has taken the first of its ticks or none, as lstmcore_sliding_ticks tells, and goes on with the next
- * one; what was to be caught up with still is. */
+ * states: a push has taken some of its ticks, from the first on, or none; lstmcore_sliding_ticks tells how many, and
+ * the rest can be pushed again. What was to be caught up with still is. */
 int lstmcore_sliding_watch(lstmcore_sliding *sliding, int (*stop)(void *context), void *context);
 
 /* Fix x and y, which must outlive their use; then push ticks of stream 0. */

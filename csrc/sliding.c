@@ -80,13 +80,14 @@ int lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which, watch *watched
     ring *r = &s->rings[which];
     const size_t gates_row = s->model->ops[s->ops.first].gates_row;
     while (r->stepped < s->window) {
+        if (watch_stops(watched)) {
+            return 0;
+        }
         const size_t rows = s->slots - r->stepped < CHUNK ? s->slots - r->stepped : CHUNK;
         lstmcore_lockstep(s->scratch, &s->ops, s->states, which * s->slots + r->stepped, rows, r->now,
                           s->gates + which * gates_row, 0);
         r->stepped += rows;
-        if (watch_after(watched, rows * s->step_work) && r->stepped < s->window) {
-            return 0;
-        }
+        watched->work += rows * s->step_work;
     }
     r->stepped = 0;
     r->now = !r->now;
@@ -178,15 +179,20 @@ int lstmcore_sliding_new(lstmcore_model *model, size_t window, size_t streams, l
     s->streams = streams;
     s->ops = ops;
     s->step_work = lstmcore_work(model, ops.first, ops.last);
+    s->tick_work = lstmcore_work(model, 0, model->n_ops - 1);
     if (!allocate(model, s)) {
         lstmcore_sliding_free(s);
         return LSTMCORE_NO_MEMORY;
     }
     const fp_mode callers = fp_mode_enter();
-    for (size_t which = 0; which < streams; which++) {
-        lstmcore_sliding_begin(s, which);
-    }
+    lstmcore_sliding_form_products(s, 0);
     fp_mode_leave(callers);
+    for (size_t n = ops.first; n <= ops.last; n++) { /* all streams begin alike */
+        const size_t row = s->products[n] == NULL ? 0 : model->ops[n].gates_row;
+        for (size_t which = 1; row != 0 && which < streams; which++) {
+            memcpy(s->products[n] + which * row, s->products[n], row * sizeof(float));
+        }
+    }
     *sliding = s;
     return LSTMCORE_OK;
 }
@@ -282,6 +288,10 @@ int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, 
         return code;
     }
     for (size_t done = 0; code == LSTMCORE_OK && done < n;) {
+        if (done != 0 && watch_stops(&s->scratch->watched)) {
+            code = LSTMCORE_STOPPED;
+            break;
+        }
         const size_t *these = streams + done;
         size_t count = 0;
         s->call++;
@@ -297,6 +307,7 @@ int lstmcore_sliding_push(lstmcore_sliding *s, size_t n, const size_t *streams, 
             break;
         }
         answer(s, count, these, x + done * features, y + done * width, s->window == 0 ? CARRY : PUSH);
+        s->scratch->watched.work += count * s->tick_work;
         for (size_t m = 0; m < count; m++) {
             ring *r = &s->rings[these[m]];
             set_pending(r, 1);
@@ -345,6 +356,7 @@ static int catch_up(lstmcore_sliding *s, int rehearse) {
     }
     if (!lstmcore_sliding_take_steps(s, &s->scratch->watched)) {
         code = LSTMCORE_STOPPED;
+        lstmcore_sliding_wake(s); /* from whom it was taken */
     } else if (rehearse) {
         rehearsal(s);
     }

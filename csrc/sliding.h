@@ -24,6 +24,7 @@ struct lstmcore_sliding {
     size_t slots;  /* windows in flight in a stream */
     size_t streams;
     size_t step_work; /* of one window in flight */
+    size_t tick_work; /* of an answer */
     size_t call;      /* number of the call to push, or of the part of it that is under way */
     ring *rings;
     recurrent_state *states; /* for each op, of streams*slots sequences */

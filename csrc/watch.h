@@ -31,10 +31,16 @@ static inline int watch_ask(watch *w) {
     return stop != 0;
 }
 
-/* So many multiply-adds are done. Returns 1 where the call shall end. */
+/* Whether the call shall end, which is asked where enough has been done. A yes is not given twice: who hears it ends.
+ */
+static inline int watch_stops(watch *w) {
+    return w->work < WATCH_WORK ? 0 : watch_ask(w);
+}
+
+/* So many multiply-adds are done; and the same question. */
 static inline int watch_after(watch *w, size_t work) {
     w->work += work;
-    return w->work < WATCH_WORK ? 0 : watch_ask(w);
+    return watch_stops(w);
 }
 
 #endif

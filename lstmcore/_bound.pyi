@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 class Bound:
@@ -11,7 +12,7 @@ class Bound:
         y: Any,
         slow: Any,
         answer: Any,
-        busy: str,
+        refuse: Callable[[int], object],
         ndarray: type,
         keep: object,
         *,
@@ -22,5 +23,8 @@ class Bound:
         input: Any = None,
         mean: Any = None,
     ) -> Bound: ...
+    @property
+    def running(self) -> bool: ...
     def ask(self, given: Any, /) -> Any: ...
+    def ask_taken(self, given: Any, /) -> Any: ...
     def run(self) -> Any: ...

@@ -44,7 +44,7 @@ def open_plain(
     """
     what = what or os.fspath(path)
     _check_plain(os.stat(path).st_mode, what, error)  # first: to open a device may do something to it
-    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  # the caller's
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115  # theirs
     try:
         _check_plain(os.fstat(stream.fileno()).st_mode, what, error)
         if stream.peek(len(LFS))[: len(LFS)] == LFS:

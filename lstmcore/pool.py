@@ -150,7 +150,7 @@ class SlidingPool:
     def restore_all(self, path: str | os.PathLike[str]) -> None:
         """Let all streams go on from a file that `save` wrote, each from its own state, in whatever order they were.
 
-        Where it raises, the streams are as they were before.
+        Where it raises one of these, the streams are as they were before; Ctrl-C may leave some with their new states.
 
         Raises:
             FileNotFoundError: No such file.

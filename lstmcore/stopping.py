@@ -89,18 +89,15 @@ def or_else(end: Callable[[], object], seconds: float) -> Iterator[None]:
                     end()
                 return
 
-    read, write = socket.socketpair()  # Python writes a signal's number into it at once, whatever runs
-    with read, write:
+    with contextlib.ExitStack() as undo:
+        read, write = map(undo.enter_context, socket.socketpair())  # Python writes a signal's number into it at once
         write.setblocking(False)
         thread = threading.Thread(target=watch, name="Ctrl-C", daemon=True)
         thread.start()
-        file = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        undo.callback(thread.join)
+        undo.callback(write.shutdown, socket.SHUT_WR)
+        undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False))
+        undo.callback(lambda: signal.getsignal(signal.SIGINT) is handler and signal.signal(signal.SIGINT, before))
         signal.signal(signal.SIGINT, handler)
-        try:
-            yield
-        finally:
-            if signal.getsignal(signal.SIGINT) is handler:
-                signal.signal(signal.SIGINT, before)
-            signal.set_wakeup_fd(file)
-            write.shutdown(socket.SHUT_WR)
-            thread.join()
+        undo.callback(heard.set)  # first: who comes now need not be given up
+        yield

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Answer = float | Array
 
 TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
+ONLY = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as such a piece names it
 MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
 BUSY = "another thread is pushing into this stream; a stream belongs to one at a time"
 
@@ -43,7 +44,6 @@ class Stream:
         self._window = window
         self._on_nan = check_on_nan(on_nan)
         self._raise = on_nan == "raise"
-        self._only = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as a piece of ticks names it
         # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
         check = functools.partial(as_tick, runner=model.runner, finite=self._raise)
         run, self._ask = slider.bound(model.runner, check, BUSY, self._raise)
@@ -87,7 +87,7 @@ class Stream:
         y = np.empty((len(ticks), *like.shape), like.dtype)
         for n in range(0, len(ticks), TICKS_AT_ONCE):
             some = slice(n, n + TICKS_AT_ONCE)
-            self._slider.push(self._only[: len(ticks[some])], ticks[some], y[some])
+            self._slider.push(ONLY[: len(ticks[some])], ticks[some], y[some])
         return y.reshape(len(y)) if like.size == 1 else y
 
     def catch_up(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib.util
 import os
 import random
@@ -22,6 +23,7 @@ from strategies import SEEDS, make, normal, stacks
 
 import lstmcore
 from lstmcore import layers as L
+from lstmcore import stopping
 from lstmcore.backends import numba_program
 from lstmcore.demo.run import MODEL
 from lstmcore.feed import simulator
@@ -276,3 +278,185 @@ def test_a_command_ends_with_130_and_one_line(command: list[str], names: dict[st
     assert said.endswith("lstmcore: interrupted\n")
     assert "Traceback" not in said
     assert took < 2 * LIMIT  # with the end of the process
+
+
+@pytest.mark.parametrize("window", [1, 20, 32, 33])
+def test_what_a_short_window_is_told_is_not_lost(window: int) -> None:
+    stream = model("c").sliding(window)
+    for _ in range(4):
+        took = interrupted(lambda: stream.push_many(X), 0.05)
+        assert took is not None
+        assert took < LIMIT
+
+
+def test_a_stream_without_an_end_hears_it_between_two_ticks() -> None:
+    """Its ticks are few and each of them takes long."""
+    rng = np.random.default_rng(0)
+    stream = lstmcore.Model([make(L.LSTM, "lstm", rng, input_size=10, hidden_size=1024)], backend="c").stateful()
+    took = interrupted(lambda: stream.push_many(X[:100_000]), 0.2)
+    assert took is not None
+    assert took < LIMIT
+    assert 0 < stream.ticks < 100_000
+
+
+def handled(call: Callable[[], Any], handler: Callable[[], object]) -> tuple[Any, int]:
+    """What `call` returns while `handler` runs again 10 ms after each of its ends, and how often it has."""
+    times = 0
+
+    def count(number: int, frame: object) -> None:
+        nonlocal times
+        handler()
+        times += 1
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    before = signal.signal(signal.SIGALRM, count)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
+        return call(), times
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("both", [False, True], ids=["chain", "graph"])
+def test_a_handler_may_call_the_model_that_it_interrupts(backend: str, both: bool) -> None:
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    m, n = model(backend, both=both), 200 if backend == "numpy" else 300_000
+    calls: list[Callable[[], Any]] = [
+        lambda: m(X[:n]),
+        lambda: [m(X[:20]) for _ in range(50)],
+        lambda: [m(X[:20].tolist()) for _ in range(20)],
+        lambda: m(X[: n // 20 * 20].reshape(-1, 20, 10)),
+        lambda: m.predict_windows(X[:n], 30, 7),
+    ]
+    small = X[:60].reshape(3, 20, 10)
+    right = m(X[:30]), m(small), m.predict_windows(X[:24], 20)
+
+    def handler() -> None:
+        np.testing.assert_array_equal(m(X[:30]), right[0])
+        np.testing.assert_array_equal(m(small), right[1])
+        np.testing.assert_array_equal(m.predict_windows(X[:24], 20), right[2])
+
+    for call in calls:
+        expected = call()
+        got, _ = handled(call, handler)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_handler_may_call_a_model_that_flattens() -> None:
+    """What it has flattened so far stands in its session."""
+    rng = np.random.default_rng(0)
+    layers = [
+        make(L.LSTM, "lstm", rng, input_size=10, hidden_size=256, return_sequences=True),
+        L.Flatten("flat", steps=2000),
+        make(L.Linear, "fc", rng, in_features=2000 * 256, out_features=1),
+    ]
+    m, x = lstmcore.Model(layers, backend="c"), X[:40_000].reshape(20, 2000, 10)
+    expected = m(x)
+    got, times = handled(lambda: m(x), lambda: m(x[0]))
+    assert times
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["sliding", "stateful", "graph"])
+def test_a_handler_that_pushes_into_the_stream_is_told_so_or_waits(kind: str, backend: str) -> None:
+    """It never mixes its tick with the one that it interrupts."""
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    stream, order = STREAMS[kind](backend), []
+
+    def handler() -> None:
+        try:
+            stream.push(X[-1])
+            order.append(-1)
+        except RuntimeError as error:
+            assert "another thread" in str(error)  # noqa: PT017  # others go on
+
+    def call() -> None:
+        for n in range(40 if backend == "numpy" else 400):
+            stream.input[...] = X[n]
+            stream.push_bound()
+            order.append(n)
+
+    try:
+        handled(call, handler)
+    except RuntimeError as error:  # the handler's push came first, and is not through: this one is told
+        assert "another thread" in str(error)  # noqa: PT017
+    assert len(order) == stream.ticks
+
+
+def test_an_attribute_error_of_a_handler_is_its_own() -> None:
+    m = model("c")
+    m(X)
+
+    def handler(number: int, frame: object) -> None:
+        raise AttributeError("mine")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(AttributeError, match="mine"):
+            m(X)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_that_were_given_do_not_stay(backend: str) -> None:
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    m, rng = model(backend), random.Random(0)
+    x, expected = X[:20], m(X[:20])
+    state = normal(np.random.default_rng(3), 1, 1, 64), normal(np.random.default_rng(4), 1, 1, 64)
+    assert not np.array_equal(m(x[np.newaxis], state)[0], expected)
+    for _ in range(60):
+        interrupted(lambda: [m(x[np.newaxis], state) for _ in range(1000)], rng.random() / 100)
+        np.testing.assert_array_equal(m(x), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_graphs_tick_that_is_interrupted_again_and_again(backend: str, times: int) -> None:
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    stream, again = STREAMS["graph"](backend), STREAMS["graph"](backend)
+    x = X[:9]
+    stream.push_many(x[:3])
+    chain = next(slider for slider in reversed(stream._slider.sliders) if slider is not None)
+    push, left = chain.push, times
+
+    def refuse(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise KeyboardInterrupt
+        push(*arguments)
+
+    chain.push = refuse
+    with pytest.raises(KeyboardInterrupt):
+        stream.push(x[3])
+    left = 0
+    np.testing.assert_array_equal(stream.push_many(x[stream.ticks :]), again.push_many(x)[4:])
+
+
+def test_a_library_that_does_not_listen_is_given_up() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)
+    ended = threading.Event()
+
+    def alarm(after: float) -> None:
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt), stopping.or_else(ended.set, 0.2):  # noqa: PT012
+        alarm(0.1)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 4_000_000)
+    assert ended.is_set()
+    ended.clear()
+    with pytest.raises(KeyboardInterrupt), stopping.or_else(ended.set, 0.2):  # noqa: PT012
+        alarm(0.1)
+        while True:
+            time.sleep(0.01)
+    with stopping.or_else(ended.set, 0.2):
+        pass
+    assert not ended.is_set()
+    assert (signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)) == before
+    assert not any(thread.name == "Ctrl-C" for thread in threading.enumerate())

@@ -3,9 +3,9 @@
  * of a small model.
  *
  * Nothing here computes but the difference to a model's mean, which must be formed before a double is rounded. From the
- * moment an array is copied in until the answer is out, the interpreter lock is held unless the function takes long:
- * so two threads that share a Bound cannot mix up their inputs, and no other thread gets the interpreter between a tick
- * and its answer.
+ * moment an array is copied in until the answer is out, the interpreter lock is held unless the function takes long or
+ * a handler of signals runs in it; and who comes then, another thread or the handler, finds the Bound `running` and
+ * does not touch what it works on.
  *
  * What an array says of itself, its users can change at any time: its shape, its dtype, even where its numbers are. So
  * pointers and sizes of the bound arrays are read once and kept here.
@@ -43,10 +43,11 @@ typedef struct {
     npy_intp sizes[MAX_DIMENSIONS];
     int finite; /* NaN and infinity go to `slow` */
     int yields; /* run takes long: let other threads have the interpreter meanwhile */
+    int running; /* x is taken, and the answer to it is not out yet */
     PyObject *ndarray; /* numpy's type */
     PyObject *slow;    /* what to make of any other input: a callable that returns a fitting array, or None */
     PyObject *answer;  /* a callable that returns it, or None: y is one number */
-    PyObject *busy;    /* the text of the error where another thread is in the function */
+    PyObject *refuse;  /* a callable that raises what a code of the core means */
     PyObject *kept;    /* what the handle lives in, x and y; who is in a call holds the Bound, and so these */
 } Bound;
 /* clang-format on */
@@ -104,9 +105,11 @@ static void rounded(float *to, const char *from, npy_intp step, int doubles, npy
     }
 }
 
-/* A row of x. */
-static void put(const Bound *self, float *to, const char *from, npy_intp step, int doubles, npy_intp count) {
-    if (self->wide_mean != NULL) {
+/* A row of x; `less` the mean where there is one. */
+static void put(const Bound *self, int less, float *to, const char *from, npy_intp step, int doubles, npy_intp count) {
+    if (!less) {
+        rounded(to, from, step, doubles, count);
+    } else if (self->wide_mean != NULL) {
         (doubles ? doubles_less_doubles : floats_less_doubles)(to, from, step, self->wide_mean, count);
     } else if (self->mean != NULL) {
         (doubles ? doubles_less_floats : floats_less_floats)(to, from, step, self->mean, count);
@@ -117,14 +120,14 @@ static void put(const Bound *self, float *to, const char *from, npy_intp step, i
 
 /* The numbers of an array that fits into x, and into the input. Returns 0, these being as they were or half written,
  * where one is not finite and must be. */
-static int copy(const Bound *self, const PyArrayObject *given) {
+static int copy(const Bound *self, const PyArrayObject *given, int less) {
     const int last = self->rank - 1, doubles = PyArray_TYPE(given) == NPY_DOUBLE;
     const npy_intp rows = last == 0 ? 1 : self->sizes[0], columns = self->sizes[last];
     const npy_intp row_step = last == 0 ? 0 : PyArray_STRIDE(given, 0), step = PyArray_STRIDE(given, last);
     float *to = self->x;
     for (npy_intp m = 0; m < rows; m++, to += columns) {
         const char *from = PyArray_BYTES(given) + m * row_step;
-        put(self, to, from, step, doubles, columns);
+        put(self, less, to, from, step, doubles, columns);
         if (self->input != NULL) {
             rounded(self->input + m * columns, from, step, doubles, columns);
         }
@@ -138,23 +141,22 @@ static int copy(const Bound *self, const PyArrayObject *given) {
 }
 
 /* An ndarray of the right shape and dtype into x: 1. Anything else: 0. */
-static int take(const Bound *self, PyObject *given) {
+static int take(const Bound *self, PyObject *given, int less) {
     if ((PyObject *)Py_TYPE(given) != self->ndarray) { /* a subclass may mean something else, as masked arrays do */
         return 0;
     }
     const PyArrayObject *array = (const PyArrayObject *)given;
-    return fits(self, array) && copy(self, array);
+    return fits(self, array) && copy(self, array, less);
 }
 
-/* Set the error that a handler of signals has raised while the core ran; see stop.c. */
-static void raise_kept(void) {
-    PyObject *stop = PyImport_ImportModule("lstmcore._stop");
-    PyObject *none = stop == NULL ? NULL : PyObject_CallMethod(stop, "raise_kept", NULL);
+/* Set the error that a code of the core means. */
+static PyObject *refuse(const Bound *self, int code) {
+    PyObject *none = PyObject_CallFunction(self->refuse, "i", code);
     if (none != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "stopped, and nobody has said why");
+        Py_DECREF(none);
+        PyErr_Format(PyExc_SystemError, "the core's code %d was not refused", code);
     }
-    Py_XDECREF(none);
-    Py_XDECREF(stop);
+    return NULL;
 }
 
 /* Call one of the core's functions. Returns -1 and an error where another thread is in it, or it was stopped. */
@@ -167,12 +169,11 @@ static int call(const Bound *self, function *f, int yields) {
     } else {
         code = f(self->handle);
     }
-    if (code == LSTMCORE_STOPPED) {
-        raise_kept();
-    } else if (code != LSTMCORE_OK) {
-        PyErr_SetObject(PyExc_RuntimeError, self->busy);
+    if (code != LSTMCORE_OK) {
+        refuse(self, code);
+        return -1;
     }
-    return code == LSTMCORE_OK ? 0 : -1;
+    return 0;
 }
 
 static PyObject *answer(const Bound *self) {
@@ -189,23 +190,43 @@ static int settle(const Bound *self) {
 
 static PyObject *bound_run(PyObject *object, PyObject *unused) {
     (void)unused;
-    const Bound *self = (const Bound *)object;
+    Bound *self = (Bound *)object;
     if (settle(self) < 0) {
         return NULL;
     }
-    if (self->input != NULL) { /* of a stream: one row */
-        put(self, self->x, (const char *)self->input, sizeof *self->input, 0, self->sizes[0]);
+    if (self->running) {
+        return refuse(self, LSTMCORE_BUSY);
     }
-    return answer(self);
+    self->running = 1;
+    if (self->input != NULL) { /* of a stream: one row */
+        put(self, 1, self->x, (const char *)self->input, sizeof *self->input, 0, self->sizes[0]);
+    }
+    PyObject *answered = answer(self);
+    self->running = 0;
+    return answered;
 }
 
-static PyObject *bound_ask(PyObject *object, PyObject *given) {
-    const Bound *self = (const Bound *)object;
+/* The answer to an array, `less` the mean; NULL without an error where it does not fit. */
+static PyObject *take_and_answer(Bound *self, PyObject *given, int less) {
+    self->running = 1;
+    PyObject *answered = take(self, given, less) ? answer(self) : NULL;
+    self->running = 0;
+    return answered;
+}
+
+static PyObject *ask(Bound *self, PyObject *given, int less) {
     if (settle(self) < 0) {
         return NULL;
     }
-    if (take(self, given)) {
-        return answer(self);
+    if (self->running) {
+        if (self->slow == Py_None) {
+            Py_RETURN_NONE;
+        }
+        return refuse(self, LSTMCORE_BUSY);
+    }
+    PyObject *answered = take_and_answer(self, given, less);
+    if (answered != NULL || PyErr_Occurred()) {
+        return answered;
     }
     if (self->slow == Py_None) {
         Py_RETURN_NONE;
@@ -214,13 +235,29 @@ static PyObject *bound_ask(PyObject *object, PyObject *given) {
     if (array == NULL) {
         return NULL;
     }
-    const int taken = take(self, array);
-    Py_DECREF(array);
-    if (!taken) {
-        PyErr_SetString(PyExc_TypeError, "the conversion gave something that does not fit");
-        return NULL;
+    if (self->running) { /* another thread has come meanwhile */
+        Py_DECREF(array);
+        return refuse(self, LSTMCORE_BUSY);
     }
-    return answer(self);
+    answered = take_and_answer(self, array, less);
+    Py_DECREF(array);
+    if (answered == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "the conversion gave something that does not fit");
+    }
+    return answered;
+}
+
+static PyObject *bound_ask(PyObject *object, PyObject *given) {
+    return ask((Bound *)object, given, 1);
+}
+
+static PyObject *bound_ask_taken(PyObject *object, PyObject *given) {
+    return ask((Bound *)object, given, 0);
+}
+
+static PyObject *bound_running(PyObject *object, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(((const Bound *)object)->running);
 }
 
 static void bound_free(PyObject *object) {
@@ -230,7 +267,7 @@ static void bound_free(PyObject *object) {
     Py_CLEAR(self->ndarray);
     Py_CLEAR(self->slow);
     Py_CLEAR(self->answer);
-    Py_CLEAR(self->busy);
+    Py_CLEAR(self->refuse);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
 }
@@ -281,13 +318,13 @@ static int bind_arrays(Bound *self, PyObject *x, PyObject *y, PyObject *input, P
 }
 
 static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *names) {
-    static char *keywords[] = {"run",  "handle", "x",        "y",      "slow",   "answer", "busy", "ndarray",
-                               "keep", "behind", "catch_up", "finite", "yields", "input",  "mean", NULL};
+    static char *keywords[] = {"run",  "handle", "x",        "y",      "slow",   "answer", "refuse", "ndarray",
+                               "keep", "behind", "catch_up", "finite", "yields", "input",  "mean",   NULL};
     unsigned long long run = 0, handle = 0, behind = 0, catch_up = 0;
-    PyObject *x, *y, *slow, *answer_, *busy, *ndarray, *keep, *input = Py_None, *mean = Py_None;
+    PyObject *x, *y, *slow, *answer_, *refuse_, *ndarray, *keep, *input = Py_None, *mean = Py_None;
     int finite = 0, yields = 0;
     if (!PyArg_ParseTupleAndKeywords(arguments, names, "KKOOOOOOO|$KKppOO", keywords, &run, &handle, &x, &y, &slow,
-                                     &answer_, &busy, &ndarray, &keep, &behind, &catch_up, &finite, &yields, &input,
+                                     &answer_, &refuse_, &ndarray, &keep, &behind, &catch_up, &finite, &yields, &input,
                                      &mean)) {
         return NULL;
     }
@@ -303,7 +340,7 @@ static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *na
     self->yields = yields;
     self->slow = Py_NewRef(slow);
     self->answer = Py_NewRef(answer_);
-    self->busy = Py_NewRef(busy);
+    self->refuse = Py_NewRef(refuse_);
     self->ndarray = Py_NewRef(ndarray);
     self->kept = PyTuple_Pack(5, keep, x, y, input, mean);
     if (self->kept == NULL || !bind_arrays(self, x, y, input, mean)) {
@@ -314,15 +351,23 @@ static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *na
 }
 
 static PyMethodDef bound_methods[] = {
-    {"ask", bound_ask, METH_O, "Copy an array into x, run, return the answer; None for what `slow` must convert."},
+    {"ask", bound_ask, METH_O,
+     "Copy an array into x, run, return the answer. Without `slow`: None for what it cannot take now."},
+    {"ask_taken", bound_ask_taken, METH_O, "The same for one of which the mean has been subtracted."},
     {"run", bound_run, METH_NOARGS, "Run on what stands in x, return the answer."},
     {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef bound_getset[] = {
+    {"running", bound_running, NULL, "Whether a call is under way.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot bound_slots[] = {
     {Py_tp_new, bound_new},
     {Py_tp_dealloc, bound_free},
     {Py_tp_methods, bound_methods},
+    {Py_tp_getset, bound_getset},
     {Py_tp_doc, "A function of the core bound to its handle, its input and its output."},
     {0, NULL},
 };

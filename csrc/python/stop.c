@@ -8,6 +8,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdatomic.h>
+#include <string.h>
 
 static _Atomic unsigned long main_thread;
 static PyObject *kept[3]; /* the main thread's, with the interpreter lock: what a handler has raised, or NULL */
@@ -25,11 +26,14 @@ static int stop(void *unused) {
     }
     const PyGILState_STATE state = PyGILState_Ensure();
     const int raised = PyErr_CheckSignals() != 0;
-    if (raised) {
+    if (raised) { /* those that are let go of may run anything, which shall find no error set and `kept` whole */
+        PyObject *raised_now[3], *before[3];
+        PyErr_Fetch(&raised_now[0], &raised_now[1], &raised_now[2]);
+        memcpy(before, kept, sizeof kept);
+        memcpy(kept, raised_now, sizeof kept);
         for (size_t n = 0; n < 3; n++) {
-            Py_CLEAR(kept[n]);
+            Py_XDECREF(before[n]);
         }
-        PyErr_Fetch(&kept[0], &kept[1], &kept[2]);
     }
     PyGILState_Release(state);
     return raised;

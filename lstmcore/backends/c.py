@@ -86,33 +86,32 @@ class CRunner(Runner):
         self._layers, self._output = layers, output
         self._start = _learned(layers)
         self._local = threading.local()
-        self._session()  # memory that is short is told of now, not at the first tick
+        self._local.session = Session(self._model)  # memory that is short is told of now, not at the first tick
 
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
         n, steps, _ = windows.shape
         if h is None and self._start is not None:
             h, c = (np.repeat(state, n, axis=0) for state in self._start)
         answers = np.empty((n, *self._answer_shape(steps)), np.float32)
-        handle = self._session().handle
+        session = self._taken()
+        handle = session.handle
         code = lib.lstmcore_run_many(handle, floats(windows), n, steps, floats(h), floats(c), floats(answers))
+        self._local.session = session
         check(code, "run")
         return answers
 
     def run_window(self, window: Array) -> Array:
         if self._start is not None:
             return super().run_window(window)
-        session = self._session()
-        session.bind(window.shape, self._answer_shape(len(window)), self.mean)
-        answer = session.ask_taken(window)
-        assert answer is not None, "the shape was bound just now"
+        session = self._taken()
+        bound = session.bind(window.shape, self._answer_shape(len(window)), self.mean)
+        answer: Array = bound.ask_taken(window)
+        self._local.session = session
         return answer
 
     def run_again(self, window: Any) -> Array | None:
-        try:
-            answer: Array | None = self._local.session.ask(window)
-        except AttributeError:  # this thread has answered no window yet
-            return None
-        return answer
+        session = getattr(self._local, "session", None)
+        return None if session is None else session.ask(window)
 
     def slider(self, window: int | None, streams: int) -> Slider:
         carries = any(isinstance(layer, Recurrent) for layer in self._layers)
@@ -137,19 +136,21 @@ class CRunner(Runner):
         if not self._slides():
             super().run_windows(series, window, stride, answers)
             return
-        handle = self._session().handle
-        x, y = floats(series), floats(answers)
-        check(lib.lstmcore_run_windows(handle, x, len(series), window, stride, y), "run_windows")
+        session = self._taken()
+        code = lib.lstmcore_run_windows(session.handle, floats(series), len(series), window, stride, floats(answers))
+        self._local.session = session
+        check(code, "run_windows")
 
     def _answer_shape(self, steps: int) -> tuple[int, ...]:
         return tuple(n if isinstance(n, int) else steps for n in self._output)
 
-    def _session(self) -> Session:
-        try:
-            session: Session = self._local.session
-        except AttributeError:
-            session = self._local.session = Session(self._model)
-        return session
+    def _taken(self) -> Session:
+        """This thread's session, out of the way of handlers of signals, which may call the model too, at any moment.
+
+        Who has taken it puts it back; after an error it need not, and the next call makes another one.
+        """
+        session: Session | None = self._local.__dict__.pop("session", None)
+        return Session(self._model) if session is None or session.running else session
 
 
 class Session:
@@ -158,7 +159,7 @@ class Session:
     Copying a window into memory that the core knows takes less time than making a pointer to the caller's.
     """
 
-    __slots__ = ("ask", "ask_taken", "handle", "shape")
+    __slots__ = ("_bound", "ask", "handle", "shape")
 
     def __init__(self, model: Any) -> None:
         out = ffi.new("lstmcore_session **")
@@ -168,25 +169,34 @@ class Session:
         #: other names: those of daemon threads go when the program ends, while such a thread is still in the core.
         self.handle = ffi.gc(out[0], lib.lstmcore_session_free)
         self.shape: tuple[int, ...] = ()
+        self._bound: Bound | None = None
         #: Answers a float32 or float64 window of `shape`, as it was given; None: it is something else.
         self.ask: Callable[[Array], Array | None] = _no_answer
-        #: The same for one that `Runner.take` has made.
-        self.ask_taken: Callable[[Array], Array | None] = _no_answer
 
-    def bind(self, shape: tuple[int, ...], answer: tuple[int, ...], mean: Array | None) -> None:
+    @property
+    def running(self) -> bool:
+        """Whether `ask` is under way."""
+        return self._bound is not None and self._bound.running
+
+    def bind(self, shape: tuple[int, ...], answer: tuple[int, ...], mean: Array | None) -> Bound:
         """Make room for windows of `shape` where it is not there yet, and tell the core where it is."""
-        if shape == self.shape:
-            return
+        if self._bound is not None and shape == self.shape:
+            return self._bound
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
         # The answer as the caller's own: an array, or for the shape () a number.
         own = y.copy if answer else functools.partial(y.__getitem__, ())
-        arguments = RUN_BOUND, address(self.handle), x, y, None, own, "", np.ndarray, self.handle
-        taken, given = (Bound(*arguments, yields=True, mean=less) for less in (None, mean))
+        bound = Bound(
+            RUN_BOUND, address(self.handle), x, y, None, own, _refuse, np.ndarray, self.handle, yields=True, mean=mean
+        )
         # Where Ctrl-C or a lack of memory comes between these, nothing runs until it is bound anew.
-        self.ask, self.ask_taken, self.shape = _no_answer, _no_answer, ()
+        self.ask, self.shape = _no_answer, ()
         check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
-        self.ask, self.ask_taken = given.ask, taken.ask
-        self.shape = shape
+        self._bound, self.ask, self.shape = bound, bound.ask, shape
+        return bound
+
+
+def _refuse(code: int) -> None:
+    check(code, "run")
 
 
 def _no_answer(window: Array) -> None:

@@ -23,7 +23,7 @@ except ImportError as error:
 
 __all__ = ["STOP", "Bound", "address", "check", "ffi", "floats", "function", "kernel_name", "kernels_here", "lib"]
 
-NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN, STOPPED = 1, 2, 3, 4, 7
+NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN, BUSY, STOPPED = 1, 2, 3, 4, 6, 7
 
 #: What `watch` functions of the core are given, so that Ctrl-C ends long calls.
 STOP = ffi.cast("int (*)(void *)", _stop.ADDRESS)

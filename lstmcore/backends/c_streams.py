@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.backends.c_binding import BAD_ARGUMENT, STOP, STOPPED, Bound, address, check, ffi, floats, function, lib
+from lstmcore.backends.c_binding import (
+    BAD_ARGUMENT,
+    BUSY,
+    STOP,
+    STOPPED,
+    Bound,
+    address,
+    check,
+    ffi,
+    floats,
+    function,
+    lib,
+)
 from lstmcore.backends.streams import Ask, Parts, Run, Slider, state_parts
 from lstmcore.layers import Array, Layer
 
@@ -50,17 +62,22 @@ class CSlider(Slider):
         ids = ffi.from_buffer("size_t[]", streams)
         check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
 
-    def bound(self, runner: Runner, check: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
         given = self._apart(runner)
 
         def slow(x: Any) -> Array:
-            tick = check(x)
+            tick = as_tick(x)
             with np.errstate(over="ignore"):
                 return np.array(tick, np.float64)
 
+        def refuse(code: int) -> None:
+            if code == BUSY:
+                raise RuntimeError(busy)
+            check(code, "push")
+
         bound = Bound(
             PUSH_BOUND, address(self._handle), self.x, self.y,
-            slow, None if self.y.size == 1 else self.y.copy, busy, np.ndarray, (self._handle, *self.memory),
+            slow, None if self.y.size == 1 else self.y.copy, refuse, np.ndarray, (self._handle, *self.memory),
             behind=BEHIND, catch_up=HURRY, finite=finite, input=None if given is self.x else given, mean=runner.mean,
         )  # fmt: skip
         return bound.run, bound.ask
@@ -76,8 +93,9 @@ class CSlider(Slider):
         check(code, "the helper thread")
 
     def reset(self, stream: int) -> None:
-        check(lib.lstmcore_sliding_reset(self._handle, stream), "reset")
-        if self._start is not None:
+        if self._start is None:
+            check(lib.lstmcore_sliding_reset(self._handle, stream), "reset")
+        else:
             check(lib.lstmcore_sliding_set_state(self._handle, stream, floats(self._start), 0), "reset")
 
     def ticks(self, stream: int) -> int:

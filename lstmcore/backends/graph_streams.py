@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,15 +35,25 @@ class GraphSlider(OneByOne):
         self.sliders: list[Slider | None] = [
             node.runner.slider(None, streams) if node.runner is not None and _carries(node) else None for node in nodes
         ]
+        self._begun: Callable[[], None] | None = None  # what not all chains may have done yet
 
     def take(self, stream: int, x: Array, y: Array) -> None:
-        ticks = self.seen[stream] + 1
-        answers: dict[int, Array] = {}
+        self._do(functools.partial(self._take, stream, x.copy(), y, self.ticks(stream) + 1, {}))
+
+    def _do(self, action: Callable[[], None]) -> None:
+        """What concerns all chains: they do it, or none does. It may be begun again wherever it was interrupted."""
+        self._settle()
+        self._begun = action
         try:
-            self._take(stream, x, y, ticks, answers)
-        except BaseException:  # Ctrl-C: a tick is taken by all the chains or by none, so by those that have not yet
-            self._take(stream, x, y, ticks, answers)
+            self._settle()
+        except BaseException:  # Ctrl-C; where another one comes, the next call of any method goes on
+            self._settle()
             raise
+
+    def _settle(self) -> None:
+        if self._begun is not None:
+            self._begun()
+            self._begun = None
 
     def _take(self, stream: int, x: Array, y: Array, ticks: int, answers: dict[int, Array]) -> None:
         """Let the chains that have taken fewer than `ticks` take `x`; `answers` has those of the others."""
@@ -67,12 +78,20 @@ class GraphSlider(OneByOne):
         self.seen[stream] = ticks
 
     def reset(self, stream: int) -> None:
+        self._do(functools.partial(self._reset, stream))
+
+    def _reset(self, stream: int) -> None:
         for slider in self.sliders:
             if slider is not None:
                 slider.reset(stream)
         self.seen[stream] = 0
 
+    def ticks(self, stream: int) -> int:
+        self._settle()
+        return self.seen[stream]
+
     def get(self, stream: int) -> tuple[Parts, int]:
+        self._settle()
         parts: Parts = {}
         for slider in self.sliders:
             if slider is not None:
@@ -80,6 +99,9 @@ class GraphSlider(OneByOne):
         return parts, self.seen[stream]
 
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        self._do(functools.partial(self._set, stream, parts, ticks))
+
+    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
         for slider in self.sliders:
             if slider is not None:
                 slider.set(stream, {name: parts[name] for name in slider.get(stream)[0]}, ticks)

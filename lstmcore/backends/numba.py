@@ -75,23 +75,27 @@ class NumbaRunner(Runner):
         self._local = threading.local()
 
     def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
-        session = self._session(windows.shape[1:])
+        session = self._taken(windows.shape[1:])
         answers = np.empty((len(windows), *session.y.shape), np.float32)
-        try:
-            for n, window in enumerate(windows):
-                if h is not None and c is not None:
-                    session.start(h[n], c[n])
-                stopping.check()
-                session.x[...] = window
-                session.run(self._run)
-                answers[n] = session.y
-        finally:  # the next window begins as usual, whatever happened here
-            if h is not None:
-                session.start(*self._start)
+        for n, window in enumerate(windows):
+            if h is not None and c is not None:
+                session.start(h[n], c[n])
+            stopping.check()
+            session.x[...] = window
+            session.run(self._run)
+            answers[n] = session.y
+        if h is not None:  # the next window begins as usual
+            session.start(*self._start)
+        self._local.session = session
         return answers
 
     def run_window(self, window: Array) -> Array:
-        return self._answer(self._session(window.shape), window)
+        session = self._taken(window.shape)
+        session.x[...] = window
+        session.run(self._run)
+        answer = session.answer()
+        self._local.session = session
+        return answer
 
     def run_again(self, window: Any) -> Array | None:
         session: Session | None = getattr(self._local, "session", None)
@@ -99,20 +103,18 @@ class NumbaRunner(Runner):
             return None
         if session.shape != window.shape:
             return None
-        return self._answer(session, window if self.mean is None else self.take(window))
+        return self.run_window(window if self.mean is None else self.take(window))
 
-    def _answer(self, session: Session, window: Array) -> Array:
-        session.x[...] = window
-        session.run(self._run)
-        return session.answer()
+    def _taken(self, shape: tuple[int, ...]) -> Session:
+        """This thread's session, out of the way of handlers of signals, which may call the model too, at any moment.
 
-    def _session(self, shape: tuple[int, ...]) -> Session:
-        session: Session | None = getattr(self._local, "session", None)
+        Who has taken it puts it back; after an error it need not, and the next call makes another one.
+        """
+        session: Session | None = self._local.__dict__.pop("session", None)
         if session is None or session.shape != shape:
             answer = tuple(n if isinstance(n, int) else shape[0] for n in self._output)
             session = Session(self._model, shape, answer)
             session.start(*self._start)
-            self._local.session = session
         return session
 
 

@@ -76,14 +76,14 @@ class Slider(abc.ABC):
         """
 
     @abc.abstractmethod
-    def bound(self, runner: Runner, check: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
         """What takes the tick that is in `input()`, and what takes any tick, leaving it there; both answer.
 
         Args:
             runner: Whose slider this is.
-            check: Makes an array (F,) of a tick, or raises.
+            as_tick: Makes an array (F,) of a tick, or raises.
             busy: The text of the RuntimeError where another thread is pushing.
-            finite: Whether `check` is to be asked about NaN and infinity.
+            finite: Whether `as_tick` is to be asked about NaN and infinity.
         """
 
     @abc.abstractmethod
@@ -126,31 +126,28 @@ class OneByOne(Slider):
         for n, stream in enumerate(streams.tolist()):
             self.take(stream, x[n], y[n, ...])
 
-    def bound(self, runner: Runner, check: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
         given = self._apart(runner)
         answer = self.y.item if self.y.size == 1 else self.y.copy
         inside = False  # a push is under way
 
         def answer_to(tick: Array) -> Any:
-            if given is not self.x:
-                self.x[...] = runner.take(tick)
-            self.take(0, self.x, self.y)
-            return answer()
-
-        def ask(x: Any) -> Any:
             nonlocal inside
-            tick = check(x)
             if inside:
                 raise RuntimeError(busy)
             inside = True
             try:
-                with np.errstate(over="ignore"):
-                    given[...] = tick
-                return answer_to(tick)
+                if tick is not given:
+                    with np.errstate(over="ignore"):
+                        given[...] = tick
+                if given is not self.x:
+                    self.x[...] = runner.take(tick)
+                self.take(0, self.x, self.y)
+                return answer()
             finally:
                 inside = False
 
-        return functools.partial(answer_to, given), ask
+        return functools.partial(answer_to, given), lambda x: answer_to(as_tick(x))
 
     def catch_up(self) -> None:
         """Nothing."""

@@ -66,7 +66,7 @@ static void expect(int fine, const char *what) {
     }
 }
 
-/* n random floats, or where `old` is there copies of the first of them. Some are no numbers. */
+/* n random floats. Some are no numbers. */
 static float *floats(size_t n) {
     float *const x = random_floats(n, 2.0f);
     if (n != 0 && once_in(16)) {

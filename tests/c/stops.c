@@ -14,7 +14,8 @@ static int open_session(lstmcore_model *model, lstmcore_session **session) {
     return lstmcore_session_new(model, session);
 }
 
-static size_t stopped_runs, stopped_pushes, resumed; /* steps that were stopped within */
+static size_t said;                                  /* how often a call was told to end */
+static size_t stopped_runs, stopped_pushes, resumed; /* the last: steps that were stopped within */
 
 static void soon(watch *w) {
     w->work = WATCH_WORK - 1 - random_bits() % 100000;
@@ -22,7 +23,9 @@ static void soon(watch *w) {
 
 static int sometimes(void *context) {
     soon(context);
-    return !planted("never") && random_bits() % 4 == 0;
+    const int stop = !planted("never") && random_bits() % 4 == 0;
+    said += (size_t)stop;
+    return stop;
 }
 
 static int stopped(int code, const char *what) {
@@ -133,6 +136,10 @@ int main(int argc, char **argv) {
     if (stopped_runs < 20 || stopped_pushes < 20 || resumed < 5) {
         fprintf(stderr, "%zu runs, %zu pushes, %zu steps\n", stopped_runs, stopped_pushes, resumed);
         fail("stops", "stopped hardly anything");
+    }
+    if (said != stopped_runs + stopped_pushes) {
+        fprintf(stderr, "told to end %zu times, ended %zu times\n", said, stopped_runs + stopped_pushes);
+        fail("stops", "what a call was told was lost");
     }
     return 0;
 }
