@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from lstmcore import data as data_files
 from lstmcore.csv_file import is_number, read_rows
 from lstmcore.layers import Array
 from lstmcore.stamps import as_stamps, check_sorted
-from lstmcore.text import listed, quoted
+from lstmcore.text import quoted
 from lstmcore.train.config import DataSection
 from lstmcore.train.samples import as_targets
 from lstmcore.zones import Stamps, from_text
@@ -71,12 +70,10 @@ def rises(price: Array, horizon: int, threshold: float) -> Array:
 def _stamps(path: str, column: str) -> Any:
     """(rows,): a column of numbers as int64 or float64, one of dates as datetimes, with its time zone."""
     if Path(path).suffix.lower() == ".parquet":
-        table = data_files.read_parquet_table(path)
-        _check_column(path, column, table.column_names)
-        return table.column(column)
+        return data_files.read_parquet_table(path, [column]).column(column)
     rows = read_rows(path)
     header = next(rows)
-    _check_column(path, column, header)
+    data_files.check_columns(path, [column], header)
     at = header.index(column)
     cells = [row[at] for row in rows]
     if all(cell.removeprefix("-").isdecimal() and cell.isascii() for cell in cells):
@@ -85,8 +82,3 @@ def _stamps(path: str, column: str) -> Any:
     if all(map(is_number, cells)):
         return np.array([float(cell) for cell in cells])
     return from_text(cells, f"{path}: column {quoted(column)}")
-
-
-def _check_column(path: str, column: str, header: Sequence[str]) -> None:
-    if column not in header:
-        raise ValueError(f"{path}: no column {quoted(column)}; there are {listed(header)}")
