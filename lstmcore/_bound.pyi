@@ -22,6 +22,7 @@ class Bound:
         yields: bool = False,
         input: Any = None,
         mean: Any = None,
+        bind: int = 0,
     ) -> Bound: ...
     @property
     def running(self) -> bool: ...

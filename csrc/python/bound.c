@@ -26,11 +26,13 @@
 enum { MAX_DIMENSIONS = 2 };
 
 typedef int function(void *handle);
+typedef int binding(void *handle, const float *x, size_t rows, float *y);
 
 /* clang-format off */
 typedef struct {
     PyObject_HEAD
     function *run;      /* takes what stands in x, puts the answer into y */
+    binding *bind;      /* of a handle that others use too: say before each run which x and y; NULL: it knows them */
     function *behind;   /* there is something to be done first; NULL: never */
     function *catch_up; /* do it */
     void *handle;
@@ -38,7 +40,7 @@ typedef struct {
     float *input;   /* as x: the numbers before the mean is subtracted, which `run` begins with; NULL: those in x */
     const float *mean;        /* of each column; both NULL: zero */
     const double *wide_mean;  /* where floats do not hold it */
-    const float *y; /* (at least 1,) */
+    float *y; /* (at least 1,) */
     int rank;
     npy_intp sizes[MAX_DIMENSIONS];
     int finite; /* NaN and infinity go to `slow` */
@@ -177,6 +179,9 @@ static int call(const Bound *self, function *f, int yields) {
 }
 
 static PyObject *answer(const Bound *self) {
+    if (self->bind != NULL) {
+        self->bind(self->handle, self->x, (size_t)self->sizes[0], self->y);
+    }
     if (call(self, self->run, self->yields) < 0) {
         return NULL;
     }
@@ -318,14 +323,14 @@ static int bind_arrays(Bound *self, PyObject *x, PyObject *y, PyObject *input, P
 }
 
 static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *names) {
-    static char *keywords[] = {"run",  "handle", "x",        "y",      "slow",   "answer", "refuse", "ndarray",
-                               "keep", "behind", "catch_up", "finite", "yields", "input",  "mean",   NULL};
-    unsigned long long run = 0, handle = 0, behind = 0, catch_up = 0;
+    static char *keywords[] = {"run",    "handle",   "x",      "y",      "slow",  "answer", "refuse", "ndarray", "keep",
+                               "behind", "catch_up", "finite", "yields", "input", "mean",   "bind",   NULL};
+    unsigned long long run = 0, handle = 0, behind = 0, catch_up = 0, bind = 0;
     PyObject *x, *y, *slow, *answer_, *refuse_, *ndarray, *keep, *input = Py_None, *mean = Py_None;
     int finite = 0, yields = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, names, "KKOOOOOOO|$KKppOO", keywords, &run, &handle, &x, &y, &slow,
+    if (!PyArg_ParseTupleAndKeywords(arguments, names, "KKOOOOOOO|$KKppOOK", keywords, &run, &handle, &x, &y, &slow,
                                      &answer_, &refuse_, &ndarray, &keep, &behind, &catch_up, &finite, &yields, &input,
-                                     &mean)) {
+                                     &mean, &bind)) {
         return NULL;
     }
     Bound *self = (Bound *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -333,6 +338,7 @@ static PyObject *bound_new(PyTypeObject *type, PyObject *arguments, PyObject *na
         return NULL;
     }
     self->run = (function *)(uintptr_t)run;
+    self->bind = (binding *)(uintptr_t)bind;
     self->behind = (function *)(uintptr_t)behind;
     self->catch_up = (function *)(uintptr_t)catch_up;
     self->handle = (void *)(uintptr_t)handle;

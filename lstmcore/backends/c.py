@@ -31,7 +31,7 @@ from lstmcore.layers import Array, Layer, Recurrent, Shape
 
 __all__ = ["CRunner", "compile_model", "default_kernel", "kernels_built", "kernels_here"]
 
-RUN_BOUND = function("lstmcore_run_bound")
+BIND, RUN_BOUND = function("lstmcore_bind"), function("lstmcore_run_bound")
 
 
 def kernels_built() -> list[str]:
@@ -179,18 +179,17 @@ class Session:
         return self._bound is not None and self._bound.running
 
     def bind(self, shape: tuple[int, ...], answer: tuple[int, ...], mean: Array | None) -> Bound:
-        """Make room for windows of `shape` where it is not there yet, and tell the core where it is."""
+        """What answers windows of `shape`; it is made where the last one was for another shape."""
         if self._bound is not None and shape == self.shape:
             return self._bound
         x, y = np.empty(shape, np.float32), np.empty(answer, np.float32)
         # The answer as the caller's own: an array, or for the shape () a number.
         own = y.copy if answer else functools.partial(y.__getitem__, ())
         bound = Bound(
-            RUN_BOUND, address(self.handle), x, y, None, own, _refuse, np.ndarray, self.handle, yields=True, mean=mean
-        )
-        # Where Ctrl-C or a lack of memory comes between these, nothing runs until it is bound anew.
-        self.ask, self.shape = _no_answer, ()
-        check(lib.lstmcore_bind(self.handle, floats(x), len(x), floats(y)), "bind")
+            RUN_BOUND, address(self.handle), x, y, None, own, _refuse, np.ndarray, self.handle,
+            yields=True, mean=mean, bind=BIND,
+        )  # fmt: skip
+        self.ask, self.shape = _no_answer, ()  # Ctrl-C may come between these
         self._bound, self.ask, self.shape = bound, bound.ask, shape
         return bound
 
