@@ -36,6 +36,7 @@ HOSTILE = {
     "a dotted table": ("[" + " . ".join(["a"] * 10_000) + "]", "a key of more than 16 parts"),
     "many lines": ("\n".join(f"a{n} = 1" for n in range(20_000)), "bytes; at most 65536 are taken"),
     "5,000 digits": ("[training]\nseed = " + "9" * 5000, "not a TOML file: Exceeds the limit"),
+    "50,000 digits": ("[training]\nseed = " + "9" * 50_000, "line 13: a number of more than 8192 digits"),
     "4,000 digits": ("[training]\nseed = " + "9" * 4000, "training.seed: expected a number of at most 64 bits"),
     "5,000 digits of base 16": ("[training]\nmonitor = 0x" + "f" * 5000, "training.monitor: expected text, got int of"),
     "hidden": ("[model]\nhidden = 6000", "model.hidden, model.layers: expected at most 67,108,864 weights"),

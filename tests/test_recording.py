@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import os
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -610,3 +611,15 @@ def test_a_real_recording() -> None:
     assert counts == Counts(ticks=counts.ticks, trades=counts.trades, depth=counts.depth)  # nothing dropped or missing
     known = [line for line in lines if b'"data":' in line.payload]
     assert_close(rows, recomputed(*as_quotes(known), 0.1))
+
+
+def test_long_lines_that_are_packed_small_take_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "r.gz"
+    path.write_bytes(gzip.compress((b"1700000000000000000 " + b"x" * (3 << 20) + b"\n") * 3))
+    tracemalloc.start()
+    recording = Recording(path)
+    assert len(list(recording)) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert recording.malformed == 3
+    assert peak < 4 << 20

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GZIP = b"\x1f\x8b"  # what every such file begins with
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a gzip file raises that is cut off or spoiled
-MAX_LINE = 1 << 20  # bytes; an exchange's longest messages, whole order books, have a tenth of that
+MAX_LINE = 1 << 19  # bytes; an exchange's longest messages, whole order books, have a fifth of that
 BOM = b"\xef\xbb\xbf"  # some editors begin a text file with it
 
 

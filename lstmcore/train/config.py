@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 MAX_BYTES = 1 << 16  # of a file; a thousand features have a fifth of that
 MAX_DEPTH = 16  # parts of a dotted key, brackets in brackets: the reader takes the square of the first, and recurses
+MAX_DIGITS = 1 << 13  # for each of which the reader takes a hundred bytes
 MAX_HIDDEN, MAX_STACK, MAX_WEIGHTS = 1 << 14, 64, 1 << 26  # the last: 256 MB
 #: What may hold any dots and brackets, text of all four forms and comments: how it begins, and where it ends. That of
 #: many lines may have one or two quotes before the last three. After a backslash a quote ends nothing.
@@ -33,6 +34,7 @@ ENDS = {
     "'": re.compile(r"['\n]"),
     "#": re.compile(r"\n"),
 }
+DIGITS = re.compile(rf"[0-9_]{{{MAX_DIGITS + 1}}}")
 DOTS = re.compile(rf"\.(?:[^.=,\[\]{{}}\n]*\.){{{MAX_DEPTH - 1}}}")
 
 
@@ -158,6 +160,9 @@ def _check_depth(text: str) -> None:
     found = DOTS.search(bare)
     if found:
         raise ValueError(f"line {_line(bare, found.start())}: a key of more than {MAX_DEPTH} parts")
+    found = DIGITS.search(bare)
+    if found:
+        raise ValueError(f"line {_line(bare, found.start())}: a number of more than {MAX_DIGITS} digits")
     depth = 0
     for at, mark in ((each.start(), each[0]) for each in re.finditer(r"[][{}]", bare)):
         depth = depth + 1 if mark in "[{" else max(0, depth - 1)
