@@ -116,7 +116,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     with _named(path):
         old = _stat(path)
         if old is not None and not stat.S_ISREG(old.st_mode):
-            with open(path, "wb") as file:
+            # A pipe that nobody reads is an error at once: to open it would wait for a reader.
+            with open(path, "wb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+                os.set_blocking(file.fileno(), True)
                 yield file
             return
         target = Path(os.path.realpath(path))

@@ -198,7 +198,7 @@ class Model:
             stride: Ticks from the start of one window to the start of the next.
             threads: How many threads share the work; the answers do not depend on it.
             out: An array, or a memory map, for the answers, of exactly their shape and dtype. It must not share memory
-                with the series; two memory maps of one file look like different memory, and are not refused.
+                with the series, nor be a memory map of the same file.
 
         Raises:
             ValueError: A series of another shape or too short, an argument out of range, or an `out` that does not fit,

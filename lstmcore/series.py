@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ def predict_windows(
     shape = (count, *(n if isinstance(n, int) else length for n in model.output_shape))
     dtype = model.runner.dtype
     answers = np.empty(shape, dtype) if out is None else as_out(out, shape, dtype)
-    if np.shares_memory(ticks, answers):
+    if _of_one_file(series, out) or np.shares_memory(ticks, answers):
         raise ValueError("out: it shares memory with the series, of which later windows would read answers")
     at_once = max(1, TICKS_AT_ONCE // stride)
 
@@ -66,6 +67,12 @@ def predict_windows(
             # In order, so that what is done is what the last result says.
             _follow(run(work, pieces), count, len(ticks))
     return answers if out is None else out
+
+
+def _of_one_file(series: Any, out: Any) -> bool:
+    """Whether both are memory maps of the same file, which numpy takes for different memory."""
+    first, second = (getattr(array, "filename", None) for array in (series, out))
+    return first is not None and second is not None and os.path.samefile(first, second)
 
 
 def _follow(done: Iterator[int], count: int, ticks: int) -> None:

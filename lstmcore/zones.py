@@ -41,6 +41,10 @@ class Stamps:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __getitem__(self, rows: Any) -> Stamps:
+        """Those of some rows, as an array takes them: a slice, a mask, row numbers."""
+        return Stamps(self.values[rows], self.zone)
+
 
 def read_stamps(value: Any, what: str) -> Stamps:
     """Whatever can be stamps; its shape and its numbers are not checked here.

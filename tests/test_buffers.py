@@ -330,6 +330,20 @@ def test_every_place_for_answers(how: str, threads: int) -> None:
     same_bits(np.asarray(out), two.predict_windows(x, WINDOW))
 
 
+def test_answers_are_not_written_into_the_file_of_the_series(tmp_path: Path) -> None:
+    """Two maps of it are different memory for numpy."""
+    series = np.memmap(tmp_path / "x.f32", np.float32, "w+", shape=(400, FEATURES))
+    series[:] = normal(np.random.default_rng(0), 400, FEATURES)
+    series.flush()
+    two = model("two outputs")
+    out = np.memmap(tmp_path / "x.f32", np.float32, "r+", offset=256, shape=(400 - WINDOW + 1, 2))
+    with pytest.raises(ValueError, match="out: it shares memory with the series"):
+        two.predict_windows(series, WINDOW, out=out)
+    other = np.memmap(tmp_path / "y.f32", np.float32, "w+", shape=out.shape)
+    two.predict_windows(series, WINDOW, out=other)
+    same_bits(np.array(other), two.predict_windows(np.array(series), WINDOW))
+
+
 @given(first=st.integers(0, 40), step=st.integers(1, 3), seed=SEEDS)
 @FUZZ
 def test_answers_are_not_written_where_the_series_is_read(first: int, step: int, seed: int) -> None:

@@ -284,6 +284,10 @@ def test_verify_against_torch_modules(
     torch.save(net.state_dict(), "other.pt")
     against = ["net_of_cli_test.py:Net", "--checkpoint", "other.pt"]
     assert "largest difference 0.0" in verify_fails(capsys, "m.safetensors", *against)
+    width = lstmcore.load("m.safetensors").input_size
+    lstmcore.from_torch(net, scaler=(np.ones(width), np.full(width, 2.0))).save("scaled.safetensors")
+    assert main(["verify", "scaled.safetensors", "--against", *against]) == 1
+    assert "the model scales its input first (scaler (Scaler))" in capsys.readouterr().err
     for spec, text in (
         ("net_of_cli_test.py:number", "expected an nn.Module"),
         ("net_of_cli_test.py:missing", "no attribute 'missing'"),
@@ -529,12 +533,15 @@ def test_predict_refuses_other_bad_data(
     assert "at least 100 rows, got 60" in failing("whole.npy", "--window", "100")
     assert "no column names" in failing("whole.npy", "--columns", "a")
     assert "expected a name that ends in" in failing("whole.npy", "-o", "out.txt")
+    assert "is what is read; give another name" in failing("whole.npy", "-o", str(tmp_path / "whole.npy"), "--force")
     assert "expected a file that ends in" in failing("whole.xls")
     assert "No such file" in failing("absent.csv")
     (tmp_path / "folder.csv").mkdir()
     assert "expected a file, got a directory" in failing("folder.csv")
     write_csv(tmp_path / "x.csv", ["a", "b", "c", "d"], series.tolist())
     assert "no column 'e'; there are a, b, c, d" in failing("x.csv", "--columns", "a,b,c,e")
+    write_csv(tmp_path / "y.csv", ["n", "a", "b", "c", "d"], [[n, *row] for n, row in enumerate(series.tolist())])
+    assert "4 features (n, a, b, c, d); --columns names the right ones" in failing("y.csv")
 
 
 def test_predict_refuses_a_bad_parquet_file(

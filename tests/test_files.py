@@ -243,6 +243,13 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
+def test_a_pipe_that_nobody_reads_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=r"m\.safetensors"):
+        small().save(path)
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     """A file size that may not be passed stands for the disk: the system refuses to write on in the same way."""
     path = tmp_path / "m.safetensors"

@@ -116,6 +116,12 @@ def test_an_oversized_header_is_refused_before_it_is_read(path: Path) -> None:
         assert f"header of {length} bytes" in refused(path)
 
 
+def test_a_file_that_is_cut_in_half_is_called_truncated(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-100])
+    assert "truncated" in refused(path)
+
+
 def test_a_tensor_of_no_elements_and_endless_axes(tmp_path: Path) -> None:
     """For numpy it is too big, though it has nothing in it."""
     entry = {"dtype": "F32", "shape": [0, 1 << 62, 5], "data_offsets": [0, 0]}

@@ -240,6 +240,16 @@ def test_what_is_shown_of_zones_is_bounded() -> None:
     assert str(caught.value).isprintable()
 
 
+def test_some_of_the_stamps() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    index = pd.date_range("2024-03-30", periods=60, freq="h", tz="Europe/Berlin")
+    ends = windows.label_ends(index, 3)
+    some = np.arange(len(ends)) % 2 == 0
+    assert ends[some].zone == ends.zone
+    np.testing.assert_array_equal(ends[some].values, ends.values[some])
+    assert len(ends[5:]) == len(ends) - 5
+
+
 def test_label_ends_keep_zone_and_nanoseconds() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     index = pandas.date_range("2020-01-01", periods=50, freq="7h3ns", tz="Europe/Berlin").as_unit("ns")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +22,7 @@ import lstmcore
 from lstmcore import commands, files, terminal
 from lstmcore import data as data_files
 from lstmcore.layers import Array
+from lstmcore.text import listed
 from lstmcore.windows import windows
 
 BATCH = 1 << 20  # numbers that one call is given: a few megabytes, whatever the series
@@ -44,6 +46,11 @@ def run(options: argparse.Namespace) -> int:
         if Path(options.out).suffix.lower() not in (".csv", ".npy"):
             raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
         commands.check_new(options.out, options.force)
+        if any(
+            os.path.exists(options.out) and os.path.samefile(path, options.out)
+            for path in filter(os.path.exists, (options.model, options.data))
+        ):
+            raise ValueError(f"{options.out}: is what is read; give another name")
     data_files.ask(options.data)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     series, notes, names = data_files.read(options.data, options.columns.split(",") if options.columns else None)
@@ -51,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
         terminal.note(text)
     if series.shape[-1] != model.input_size:
         came, taken = series.shape[-1], model.input_size
-        raise ValueError(f"{options.data}: {came} columns of numbers; the model takes {taken} features")
+        which = f" ({listed(names)}); --columns names the right ones" if names else ""
+        raise ValueError(f"{options.data}: {came} columns of numbers; the model takes {taken} features{which}")
     if names is not None:  # a model file has no names of its own to compare with
         terminal.note(f"{options.data}: the features are, in this order: {', '.join(names)}")
     header, table = answer(model, series, options.window)

@@ -69,6 +69,8 @@ def open_tensors(file: str) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]
             raise ModelFormatError(f"{what}: __metadata__: expected texts by name, got {metadata!r:.200}")
         places = {name: _place(entry, f"{what}: {name!r:.200}") for name, entry in header.items()}
         ends = [0, *itertools.chain(*sorted(offsets for _, _, offsets in places.values())), size - start]
+        if max(ends) > size - start:
+            raise ModelFormatError(f"{what}: truncated: {size - start} bytes of tensors, which end at {max(ends)}")
         if ends[0::2] != ends[1::2]:  # where one ends the next begins
             raise ModelFormatError(f"{what}: the tensors do not lie one after the other in its {size - start} bytes")
         yield metadata, {name: _tensor(stream, f"{file}: {name}", start, *place) for name, place in places.items()}

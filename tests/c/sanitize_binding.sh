@@ -33,7 +33,7 @@ from streams import small
 
 assert "site" in _bound.__file__, _bound.__file__
 x, y = np.zeros((4, 3), np.float32), np.zeros(1, np.float32)
-lib.lstmcore_run(small().runner._session().handle, floats(x), 400, floats(None), floats(None), floats(y))
+lib.lstmcore_run(small().runner._taken().handle, floats(x), 400, floats(None), floats(None), floats(y))
 EOF
 )
 if ! grep -q heap-buffer-overflow <<< "$found"; then
