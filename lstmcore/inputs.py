@@ -23,7 +23,8 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
 
     Always another array than `value`: what has been checked stays so, whatever other threads do to its shape or dtype.
     """
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
         raise ValueError(f"{what}: a masked array with masked values; fill them first, with NaN if they are unknown")
     try:
         array = np.asarray(value).view()

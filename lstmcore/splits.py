@@ -35,6 +35,7 @@ from lstmcore.stamps import (
     show_stamp,
     widened,
 )
+from lstmcore.text import quoted
 from lstmcore.zones import Stamps
 
 __all__ = [
@@ -328,6 +329,7 @@ def check_no_leakage(
         times, horizon, label_end, embargo, window: As in `walk_forward`.
 
     Raises:
+        ValueError: A fold whose rows are none of the samples'.
         LeakageError: A span of training that overlaps one of validation or test, or is within the embargo of it; or
             one of validation and one of test. The text names a pair.
     """
@@ -335,7 +337,7 @@ def check_no_leakage(
     stamps = zoned.values
     reach = stamps[np.maximum(np.arange(len(stamps)) - (window - 1), 0)]
     for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        learned, judged = np.sort(getattr(fold, earlier)), np.sort(getattr(fold, later))
+        learned, judged = (_rows(getattr(fold, name), len(stamps), name) for name in (earlier, later))
         if not len(learned) or not len(judged):
             continue
         # Of the judged samples that begin before a label ends, the one whose label ends last.
@@ -352,6 +354,14 @@ def check_no_leakage(
                 f"row {row}, {show(reach[row])} to {show(ends[row])}, and row {other}, "
                 f"{show(stamps[other])} to {show(ends[other])}"
             )
+
+
+def _rows(given: Any, count: int, name: str) -> Array:
+    """A fold's row numbers, sorted. Raises ValueError for others than 0 ... count - 1."""
+    rows = np.sort(np.asarray(given))
+    if len(rows) and (rows.ndim != 1 or rows.dtype.kind not in "iu" or rows[0] < 0 or rows[-1] >= count):
+        raise ValueError(f"fold.{name}: expected row numbers from 0 to {count - 1}, got {quoted(given)}")
+    return rows
 
 
 def show_folds(folds: Sequence[Fold]) -> str:

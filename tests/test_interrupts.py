@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import importlib.util
@@ -348,11 +349,11 @@ def test_a_handler_may_call_a_model_that_flattens() -> None:
     """What it has flattened so far stands in its session."""
     rng = np.random.default_rng(0)
     layers = [
-        make(L.LSTM, "lstm", rng, input_size=10, hidden_size=256, return_sequences=True),
-        L.Flatten("flat", steps=2000),
-        make(L.Linear, "fc", rng, in_features=2000 * 256, out_features=1),
+        make(L.LSTM, "lstm", rng, input_size=10, hidden_size=64, return_sequences=True),
+        L.Flatten("flat", steps=250),
+        make(L.Linear, "fc", rng, in_features=250 * 64, out_features=1),
     ]
-    m, x = lstmcore.Model(layers, backend="c"), X[:40_000].reshape(20, 2000, 10)
+    m, x = lstmcore.Model(layers, backend="c"), X[:50_000].reshape(200, 250, 10)
     expected = m(x)
     got, times = handled(lambda: m(x), lambda: m(x[0]))
     assert times
@@ -384,6 +385,71 @@ def test_a_handler_that_pushes_into_the_stream_is_told_so_or_waits(kind: str, ba
     except RuntimeError as error:  # the handler's push came first, and is not through: this one is told
         assert "another thread" in str(error)  # noqa: PT017
     assert len(order) == stream.ticks
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["sliding", "stateful", "graph", "whole windows"])
+@pytest.mark.parametrize("how", ["push_many", "reset", "restore"])
+def test_a_handler_that_changes_the_stream_is_heeded_or_told(how: str, kind: str, backend: str) -> None:
+    """Whichever comes through counts: nothing that returned is undone."""
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    stream, again = STREAMS[kind](backend), STREAMS[kind](backend)
+    again.push_many(X[:5])
+    state = again.state()
+    done: list[str] = []
+
+    def handler() -> None:
+        try:
+            {"push_many": lambda: stream.push_many(X[:3]), "reset": stream.reset,
+             "restore": lambda: stream.restore(state)}[how]()  # fmt: skip
+        except RuntimeError as error:
+            assert "another thread" in str(error)  # noqa: PT017  # the push goes on
+        else:
+            done.append(how)
+
+    def call() -> None:
+        for x in X[: 30 if backend == "numpy" else 300]:
+            stream.push(x)
+            done.append("push")
+
+    with contextlib.suppress(RuntimeError):  # the handler came between this thread's check and its tick
+        handled(call, handler)
+    expected = 0
+    for what in done:
+        expected = {"push": expected + 1, "push_many": expected + 3, "reset": 0, "restore": 5}[what]
+    if how == "push_many":
+        assert stream.ticks == expected
+    assert stream.ticks <= expected + done.count("push")
+    more = 60
+    stream.reset()
+    again.reset()
+    np.testing.assert_array_equal(stream.push_many(X[:more]), again.push_many(X[:more]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["sliding", "stateful", "graph", "whole windows"])
+def test_two_threads_that_push_lose_no_tick_that_was_taken(kind: str, backend: str) -> None:
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    stream = STREAMS[kind](backend)
+    taken = [0, 0]
+
+    def push(who: int) -> None:
+        for x in X[:100]:
+            with contextlib.suppress(RuntimeError):
+                stream.push_many(x[np.newaxis])
+                taken[who] += 1
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=push, args=(who,)) for who in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert sum(taken) == stream.ticks > 0
 
 
 def test_an_attribute_error_of_a_handler_is_its_own() -> None:

@@ -37,8 +37,9 @@ class GraphSlider(OneByOne):
         ]
         self._begun: Callable[[], None] | None = None  # what not all chains may have done yet
 
-    def take(self, stream: int, x: Array, y: Array) -> None:
-        self._do(functools.partial(self._take, stream, x.copy(), y, self.ticks(stream) + 1, {}))
+    def _take(self, stream: int, x: Array, y: Array) -> None:
+        self._settle()
+        self._do(functools.partial(self._take_tick, stream, x.copy(), y, self.seen[stream] + 1, {}))
 
     def _do(self, action: Callable[[], None]) -> None:
         """What concerns all chains: they do it, or none does. It may be begun again wherever it was interrupted."""
@@ -55,7 +56,7 @@ class GraphSlider(OneByOne):
             self._begun()
             self._begun = None
 
-    def _take(self, stream: int, x: Array, y: Array, ticks: int, answers: dict[int, Array]) -> None:
+    def _take_tick(self, stream: int, x: Array, y: Array, ticks: int, answers: dict[int, Array]) -> None:
         """Let the chains that have taken fewer than `ticks` take `x`; `answers` has those of the others."""
         values = [x]
         for n, (node, slider) in enumerate(zip(self.nodes, self.sliders, strict=True)):
@@ -77,20 +78,22 @@ class GraphSlider(OneByOne):
         y[...] = values[-1].reshape(y.shape)
         self.seen[stream] = ticks
 
-    def reset(self, stream: int) -> None:
-        self._do(functools.partial(self._reset, stream))
-
     def _reset(self, stream: int) -> None:
+        self._do(functools.partial(self._reset_all, stream))
+
+    def _reset_all(self, stream: int) -> None:
         for slider in self.sliders:
             if slider is not None:
                 slider.reset(stream)
         self.seen[stream] = 0
 
     def ticks(self, stream: int) -> int:
-        self._settle()
+        if not self.alone.taken:
+            with self.alone:
+                self._settle()
         return self.seen[stream]
 
-    def get(self, stream: int) -> tuple[Parts, int]:
+    def _get(self, stream: int) -> tuple[Parts, int]:
         self._settle()
         parts: Parts = {}
         for slider in self.sliders:
@@ -98,10 +101,10 @@ class GraphSlider(OneByOne):
                 parts |= slider.get(stream)[0]
         return parts, self.seen[stream]
 
-    def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        self._do(functools.partial(self._set, stream, parts, ticks))
-
     def _set(self, stream: int, parts: Parts, ticks: int) -> None:
+        self._do(functools.partial(self._set_all, stream, parts, ticks))
+
+    def _set_all(self, stream: int, parts: Parts, ticks: int) -> None:
         for slider in self.sliders:
             if slider is not None:
                 slider.set(stream, {name: parts[name] for name in slider.get(stream)[0]}, ticks)

@@ -111,41 +111,80 @@ class Slider(abc.ABC):
         """Go on from such a state."""
 
 
+class Alone:
+    """`with` it, nobody else is: another thread, and a handler of signals that interrupts, is refused."""
+
+    def __init__(self) -> None:
+        self.taken = False
+
+    def __enter__(self) -> None:  # nothing in it lets another thread or a handler run
+        if self.taken:
+            raise RuntimeError("another thread, or what a handler of signals interrupts, is using it at this moment")
+        self.taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self.taken = False
+
+
 class OneByOne(Slider):
-    """What the sliders below share: ticks taken one after the other, nothing left to do behind a push."""
+    """What the sliders below share: ticks taken one after the other, nothing left to do behind a push.
+
+    Of the methods without an underscore only one runs at a time, as in the C core.
+    """
 
     def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any], streams: int) -> None:
         super().__init__(features, answer, dtype)
         self.seen = [0] * streams
+        self.alone = Alone()
 
     @abc.abstractmethod
-    def take(self, stream: int, x: Array, y: Array) -> None:
+    def _take(self, stream: int, x: Array, y: Array) -> None:
         """One tick (F,), answered in y (*output,)."""
 
+    @abc.abstractmethod
+    def _reset(self, stream: int) -> None:
+        """See `Slider.reset`."""
+
+    @abc.abstractmethod
+    def _get(self, stream: int) -> tuple[Parts, int]:
+        """See `Slider.get`."""
+
+    @abc.abstractmethod
+    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
+        """See `Slider.set`."""
+
     def push(self, streams: Array, x: Array, y: Array) -> None:
-        for n, stream in enumerate(streams.tolist()):
-            self.take(stream, x[n], y[n, ...])
+        with self.alone:
+            for n, stream in enumerate(streams.tolist()):
+                self._take(stream, x[n], y[n, ...])
+
+    def reset(self, stream: int) -> None:
+        with self.alone:
+            self._reset(stream)
+
+    def get(self, stream: int) -> tuple[Parts, int]:
+        with self.alone:
+            return self._get(stream)
+
+    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+        with self.alone:
+            self._set(stream, parts, ticks)
 
     def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
         given = self._apart(runner)
         answer = self.y.item if self.y.size == 1 else self.y.copy
-        inside = False  # a push is under way
 
         def answer_to(tick: Array) -> Any:
-            nonlocal inside
-            if inside:
+            if self.alone.taken:
                 raise RuntimeError(busy)
-            inside = True
-            try:
+            with self.alone:
                 if tick is not given:
                     with np.errstate(over="ignore"):
                         given[...] = tick
                 if given is not self.x:
                     self.x[...] = runner.take(tick)
-                self.take(0, self.x, self.y)
+                self._take(0, self.x, self.y)
                 return answer()
-            finally:
-                inside = False
 
         return functools.partial(answer_to, given), lambda x: answer_to(as_tick(x))
 
@@ -172,7 +211,7 @@ class ReferenceSteps(OneByOne):
         for stream in range(streams):
             self.reset(stream)
 
-    def take(self, stream: int, x: Array, y: Array) -> None:
+    def _take(self, stream: int, x: Array, y: Array) -> None:
         from lstmcore.backends.numpy import EQUATIONS, run_layer
 
         x = x[np.newaxis]
@@ -191,20 +230,20 @@ class ReferenceSteps(OneByOne):
     def ticks(self, stream: int) -> int:
         return self.states[stream][1]
 
-    def reset(self, stream: int) -> None:
+    def _reset(self, stream: int) -> None:
         from lstmcore.backends.numpy import start_of
 
         recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
         self.states[stream] = {layer.name: start_of(layer, self.x.dtype) for layer in recurrent}, 0
 
-    def get(self, stream: int) -> tuple[Parts, int]:
+    def _get(self, stream: int) -> tuple[Parts, int]:
         states, seen = self.states[stream]
         pairs = states.items()
         named = {f"{n}.{p}": a for n, pair in pairs for p, a in zip("hc", pair, strict=True) if a.size}
         parts = {f"{n}_l{k}": row[np.newaxis].copy() for n, rows in named.items() for k, row in enumerate(rows)}
         return parts, seen
 
-    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
         new = {}
         for name, pair in self.states[stream][0].items():
             h, c = (array.copy() for array in pair)
@@ -228,20 +267,20 @@ class WholeWindows(OneByOne):
         #: The last T ticks of each stream, the newest last.
         self.windows = np.zeros((streams, window, features), runner.dtype)
 
-    def take(self, stream: int, x: Array, y: Array) -> None:
+    def _take(self, stream: int, x: Array, y: Array) -> None:
         window = np.concatenate([self.windows[stream, 1:], x[np.newaxis]])
         seen = self.seen[stream] + 1
         y[...] = self.runner.run_window(window) if seen >= len(window) else np.nan
         self.windows[stream] = window  # only now, and in one go: an answer may be interrupted
         self.seen[stream] = seen
 
-    def reset(self, stream: int) -> None:
+    def _reset(self, stream: int) -> None:
         self.windows[stream] = 0
         self.seen[stream] = 0
 
-    def get(self, stream: int) -> tuple[Parts, int]:
+    def _get(self, stream: int) -> tuple[Parts, int]:
         return {self.part: self.windows[stream].copy()}, self.seen[stream]
 
-    def set(self, stream: int, parts: Parts, ticks: int) -> None:
+    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
         self.windows[stream] = parts[self.part]
         self.seen[stream] = ticks
