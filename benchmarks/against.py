@@ -140,8 +140,8 @@ class PythonSide(Side):
 @contextlib.contextmanager
 def processes(revision: str, folder: Path, kernel: str | None) -> Iterator[list[subprocess.Popen[str]]]:
     """A process with the package of the revision, and one with that of the working tree."""
-    started = []
-    try:
+    with contextlib.ExitStack() as stack:
+        started = []
         for name, source in (("other", sources(revision, folder / "source")), ("this", ROOT)):
             target = folder / name
             install = ["-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", "--target", str(target)]
@@ -151,12 +151,9 @@ def processes(revision: str, folder: Path, kernel: str | None) -> Iterator[list[
             more = {"PYTHONPATH": os.pathsep.join(paths)} | ({} if kernel is None else {"LSTMCORE_KERNEL": kernel})
             command = [sys.executable, "-S", str(WORKER), str(target)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            started.append(subprocess.Popen(command, text=True, env=os.environ | more, **pipes))  # type: ignore[call-overload]
+            process = subprocess.Popen(command, text=True, env=os.environ | more, **pipes)  # type: ignore[call-overload]
+            started.append(stack.enter_context(process))
         yield started
-    finally:
-        for process in started:
-            process.stdin.close()
-            process.wait()
 
 
 def cases(python: bool, only: Sequence[str] | None) -> list[tuple[str, str]]:

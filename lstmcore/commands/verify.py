@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         if within:
             print(f"largest difference {largest:.3g}, within the tolerance of {options.tolerance:g}")
     if not within:
-        if isinstance(model.layers[0], Scaler) and not isinstance(other, lstmcore.Model):
+        if isinstance(model.layers[0], Scaler) and what.startswith("the torch module"):
             terminal.note(
                 f"note: the model scales its input first ({model.layers[0].label}); {options.against} was given the "
                 "same numbers: is the scaler a part of it?"

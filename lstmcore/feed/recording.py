@@ -73,6 +73,7 @@ class Recording:
             text = _text(file)
             while len(found) < lines and (line := text.readline(MAX_LINE)):
                 found.append(line.rstrip(b"\r\n")[:most])
+                _skip_rest(text, line)
         return found
 
     def __iter__(self) -> Iterator[Line]:
@@ -98,10 +99,8 @@ class Recording:
         last: tuple[int, str] | None = None  # of `strange` lines with another unit: its number, its unit
         while line := text.readline(MAX_LINE):
             number += 1
-            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            if _skip_rest(text, line):
                 self.malformed += 1
-                while (rest := text.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                    pass
                 continue
             time, space, payload = line.removeprefix(BOM).partition(b" ")
             unit = unit_of(int(time)) if space and time.isdigit() and len(time) < 20 else None
@@ -122,6 +121,14 @@ class Recording:
                 self.unit, scale = unit, NS_PER[unit]
             sound = True  # since the last strange one
             yield Line(int(time) * scale, payload.rstrip(b"\r\n"))
+
+
+def _skip_rest(text: IO[bytes], line: bytes) -> bool:
+    """Whether a line is longer than MAX_LINE; what is left of it is then passed over."""
+    long = len(line) == MAX_LINE and not line.endswith(b"\n")
+    while long and (rest := text.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+        pass
+    return long
 
 
 def _text(file: io.BufferedReader) -> IO[bytes]:
