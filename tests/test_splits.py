@@ -303,3 +303,11 @@ def test_bad_kfold() -> None:
         windows.purged_kfold([0] * 5 + [1] * 5, 5, horizon=0)
     with pytest.raises(ValueError, match="fold 1: no sample is left for train"):
         windows.purged_kfold(np.arange(10), 2, horizon=20)
+
+
+@pytest.mark.parametrize("rows", [[-7, 2], [5000], [1.5], [True, False]])
+def test_leakage_is_not_looked_for_in_rows_that_are_none(rows: list[Any]) -> None:
+    fold = next(iter(windows.purged_kfold(np.arange(100), 4, horizon=2)))
+    strange = dataclasses.replace(fold, test=np.array(rows))
+    with pytest.raises(ValueError, match=r"fold\.test: expected row numbers from 0 to 99"):
+        windows.check_no_leakage(strange, np.arange(100), horizon=2)

@@ -381,3 +381,14 @@ def test_a_batch_norm_is_folded_whatever_its_numbers_are(weights: Any, shift: An
         answers = [lstmcore.Model([norm, linear], backend=backend)(x) for backend in ("numpy", "c")]
         for answer in answers:
             np.testing.assert_array_equal(np.ravel(answer).astype(np.float32), np.ravel(expected).astype(np.float32))
+
+
+def test_masked_values_in_a_list_are_refused() -> None:
+    """numpy takes what is hidden for a number there."""
+    from lstmcore.inputs import as_real
+
+    rows = np.ma.masked_array([[1.0, 2.0], [9e9, 4.0]], mask=[[0, 0], [1, 0]])
+    for given in (rows, list(rows), [rows], (rows,)):
+        with pytest.raises(ValueError, match="masked values"):
+            as_real(given, "window")
+    np.testing.assert_array_equal(as_real(list(np.ma.masked_array([[1.0, 2.0]])), "window"), [[1.0, 2.0]])
