@@ -388,7 +388,7 @@ def test_masked_values_in_a_list_are_refused() -> None:
     from lstmcore.inputs import as_real
 
     rows = np.ma.masked_array([[1.0, 2.0], [9e9, 4.0]], mask=[[0, 0], [1, 0]])
-    for given in (rows, list(rows), [rows], (rows,)):
+    for window in (rows, list(rows), [rows], (rows,)):
         with pytest.raises(ValueError, match="masked values"):
-            as_real(given, "window")
+            as_real(window, "window")
     np.testing.assert_array_equal(as_real(list(np.ma.masked_array([[1.0, 2.0]])), "window"), [[1.0, 2.0]])
