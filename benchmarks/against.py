@@ -13,6 +13,7 @@ turns: that times what Python adds too, and works where the C functions have cha
 
 from __future__ import annotations
 
+import abc
 import argparse
 import contextlib
 import json
@@ -38,20 +39,20 @@ SERIES = 300  # ticks of a series, whose every window is answered
 DOORS = ("window", "push", "push_bound", "series")  # as against.c counts them
 
 
-class Side(bench.Contender):
+class Side(bench.Contender, abc.ABC):
     """One revision's answers to one case, which `time` asks for."""
 
     def __init__(self, label: str) -> None:
         super().__init__(label, "", len)
         self.done = 0
 
+    @abc.abstractmethod
     def time(self, untimed: int, calls: int) -> Any:
         """Ask for `untimed` answers, and then for `calls` whose nanoseconds are returned: (calls,)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def bits(self) -> bytes:
         """The answers to all of the pool, from a fresh start."""
-        raise NotImplementedError
 
     def warm_up(self, windows: Sequence[Any]) -> None:
         """See how many calls a burst can hold."""
