@@ -254,7 +254,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         from test_train_command import CONFIG, write_data
 
         write_data(folder)
-        (folder / "config.toml").write_text(CONFIG.replace("epochs = 2", "epochs = 10000"))
+        (folder / "config.toml").write_text(CONFIG.replace("epochs = 2", "epochs = 10000\npatience = 10000"))
     return {
         "MODEL": str(folder / "m.safetensors"), "DATA": str(folder / "x.npy"), "SHIPPED": str(MODEL),
         "RECORDING": str(folder / "recording.gz"), "FOLDER": str(folder),
