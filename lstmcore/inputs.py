@@ -29,7 +29,9 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
     try:
         array = np.asarray(value).view()
     except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{what}: not a regular array of numbers ({error})") from None
+        raise ValueError(f"{what}: not a regular array of numbers ({clean(error)})") from None
+    except (TypeError, RuntimeError) as error:  # as of a torch tensor that has a gradient, or is on a GPU
+        raise TypeError(f"{what}: numpy makes no array of {type(value).__name__} ({clean(error)})") from None
     if array.dtype.kind == "O" and hasattr(value, "iloc"):
         array = _from_pandas(value, what)
     if array.dtype.kind not in "fiub":
@@ -84,15 +86,22 @@ def as_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return view
 
 
+def as_flag(value: Any, what: str) -> bool:
+    """A bool. Raises TypeError for anything else: the text "no" would be true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{what}: expected True or False, got {quoted(value)}")
+    return bool(value)
+
+
 #: What a stream does with a NaN or an infinity in a tick.
 ON_NAN = ("propagate", "raise")
 
 
-def check_on_nan(on_nan: str) -> str:
-    """Raise ValueError for what is not one of `ON_NAN`."""
-    if on_nan not in ON_NAN:
-        raise ValueError(f"on_nan: expected one of {ON_NAN}, got {on_nan!r}")
-    return on_nan
+def as_choice(value: str, what: str, choices: Sequence[str]) -> str:
+    """The value. Raises ValueError for what is none of these words."""
+    if not isinstance(value, str) or value not in choices:  # an array would be compared word by word
+        raise ValueError(f"{what}: expected one of {tuple(choices)}, got {quoted(value)}")
+    return value
 
 
 def check_finite(ticks: Array, given: Array) -> None:
@@ -225,4 +234,4 @@ def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtyp
     n = batch[0] if batch else 1
     if array.shape == one:
         return np.broadcast_to(array.reshape(1, -1), (n, array.size))
-    return np.ascontiguousarray(array.transpose(1, 0, 2)).reshape(n, -1)
+    return np.ascontiguousarray(array.transpose(1, 0, 2)).reshape(n, one[0] * one[1])

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.backends import Runner, compile_model
-from lstmcore.inputs import State, as_lengths, as_numbers, as_states, as_windows
+from lstmcore.inputs import State, as_flag, as_lengths, as_numbers, as_states, as_windows
 from lstmcore.layer import held
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.stack import check_layers, unused_name
@@ -123,19 +123,23 @@ class Model:
         if x.ndim == 2 and state is None and lengths is None:
             return runner.run_window(x)
         batch = x if x.ndim == 3 else x[np.newaxis]
-        if len(batch) == 0:
-            shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
-            return np.empty((0, *shape), runner.dtype)
         h, c = as_states(state, self.recurrent_layers, x, runner.dtype)
-        answers = runner.run(batch, h, c) if lengths is None else self._run_lengths(batch, h, c, lengths)
+        if lengths is not None:
+            answers = self._run_lengths(batch, h, c, lengths)
+        else:
+            answers = runner.run(batch, h, c) if len(batch) else self._zeros(batch)
         return answers if x.ndim == 3 else answers[0]
+
+    def _zeros(self, batch: Array) -> Array:
+        """As many numbers as answers to a batch are."""
+        shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
+        return np.zeros((len(batch), *shape), self._runner.dtype)
 
     def _run_lengths(self, batch: Array, h: Array | None, c: Array | None, lengths: npt.ArrayLike) -> Array:
         if self.steps is not None:
             raise ValueError(f"lengths: the model answers windows of {self.steps} ticks (Flatten), no shorter ones")
         counts = as_lengths(lengths, batch)
-        shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
-        answers = np.zeros((len(batch), *shape), self._runner.dtype)
+        answers = self._zeros(batch)
         for count in np.unique(counts):
             these = np.flatnonzero(counts == count)
             part = self._runner.run(
@@ -344,7 +348,7 @@ class Model:
         """
         from lstmcore.formats import onnx
 
-        onnx.write(self, path, lengths=lengths)
+        onnx.write(self, path, lengths=as_flag(lengths, "lengths"))
 
     def _like(self, layers: Iterable[Layer]) -> Model:
         backend, kernel = self._requested

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore import states
-from lstmcore.inputs import as_integer, check_on_nan
+from lstmcore.inputs import ON_NAN, as_choice, as_integer
 from lstmcore.layers import Array
 from lstmcore.streaming import Answer, as_tick, as_ticks, check_window, digest, facts
 
@@ -42,9 +42,9 @@ class SlidingPool:
     def __init__(
         self, model: Model, window: int, streams: int | Iterable[Hashable], *, on_nan: str = "propagate"
     ) -> None:
-        self.model = model
-        self.window = check_window(model, window)
-        self._on_nan = check_on_nan(on_nan)
+        self._model = model
+        self._window = check_window(model, window)
+        self._on_nan = as_choice(on_nan, "on_nan", ON_NAN)
         self._raise = on_nan == "raise"
         names: Sequence[Hashable]
         if isinstance(streams, Iterable):
@@ -53,10 +53,23 @@ class SlidingPool:
             names = range(as_integer(streams, "streams", 1))
         if not 1 <= len(names) <= MAX_STREAMS:
             raise ValueError(f"streams: expected 1 to {MAX_STREAMS:,}, got {len(names):,}")
-        self._numbers = {name: n for n, name in enumerate(names)}
+        try:
+            self._numbers = {name: n for n, name in enumerate(names)}
+        except TypeError as error:
+            raise TypeError(f"streams: expected names that can be a dict's keys; {error}") from None
         if len(self._numbers) < len(names):
             raise ValueError("streams: a name occurs twice")
         self._slider = model.runner.slider(self.window, len(names))
+
+    @property
+    def model(self) -> Model:
+        """The streams' model."""
+        return self._model
+
+    @property
+    def window(self) -> int:
+        """T."""
+        return self._window
 
     @property
     def streams(self) -> list[Hashable]:
@@ -75,7 +88,7 @@ class SlidingPool:
             KeyError: An unknown stream.
             ValueError, TypeError: As `push_many`. The stream is then as it was before.
         """
-        runner = self.model.runner
+        runner = self._model.runner
         y = self._push([self._number(stream)], runner.take(as_tick(x, runner, self._raise))[np.newaxis])
         return float(y[0]) if y.ndim == 1 else y[0]
 
@@ -91,7 +104,7 @@ class SlidingPool:
         None of the streams has then taken its tick.
         """
         numbers = [self._number(name) for name in _no_string(streams)]
-        return self._push(numbers, as_ticks(x, self.model.runner, self._raise, len(numbers)))
+        return self._push(numbers, as_ticks(x, self._model.runner, self._raise, len(numbers)))
 
     def _push(self, numbers: Sequence[int], ticks: Array) -> Array:
         like = self._slider.y
@@ -186,6 +199,8 @@ class SlidingPool:
     def _number(self, stream: Hashable) -> int:
         try:
             return self._numbers[stream]
+        except TypeError as error:
+            raise TypeError(f"stream: expected a stream's name; {error}") from None
         except KeyError:
             raise KeyError(f"no stream {stream!r} in this pool of {len(self._numbers)}") from None
 

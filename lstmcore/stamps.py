@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minut
     "nanosecond": "ns",
 }
 CALENDAR = ("Y", "M")  # of no fixed length
+COARSE = (*CALENDAR, "W")  # which numpy does not bring together with all others
+FINE = ("ps", "fs", "as")  # nor these
+MOST = 1 << 62  # of stamps that are integers: a distance between two fits int64
 DAYS = np.array(["0001-01-01", "9999-12-31"], "datetime64[D]")  # of Python's calendar
 
 
@@ -41,10 +45,15 @@ def as_stamps(value: Any, what: str, *, unknown: bool = False) -> Stamps:
         raise TypeError(f"{what}: expected datetime64 or numbers, got dtype {array.dtype}")
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{what}: expected (n,) with at least one stamp, got shape {array.shape}")
-    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{what}: row {array.argmax()} is {array.max()}; expected at most {np.iinfo(np.int64).max}")
-    if array.dtype.kind != "M":
-        array = array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
+    if array.dtype.kind == "M":
+        array = _in_plain_unit(array, what)
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float64, copy=False)
+    else:
+        beyond = np.flatnonzero((array > MOST) | (array < -MOST))
+        if len(beyond):
+            raise ValueError(f"{what}: row {beyond[0]} is {array[beyond[0]]}; expected numbers from -2**62 to 2**62")
+        array = array.astype(np.int64, copy=False)
     wrong = np.flatnonzero(~np.isfinite(array) & ~(unknown & is_unknown(array)))
     if len(wrong):
         raise ValueError(f"{what}: row {wrong[0]} is {array[wrong[0]]}; every sample needs a stamp")
@@ -54,6 +63,22 @@ def as_stamps(value: Any, what: str, *, unknown: bool = False) -> Stamps:
         if len(beyond):
             raise ValueError(f"{what}: row {beyond[0]} is {array[beyond[0]]}, beyond the years 1 to 9999 in UTC")
     return Stamps(array, stamps.zone)
+
+
+def _in_plain_unit(stamps: Array, what: str) -> Array:
+    """datetime64 in days, hours, ... or nanoseconds. Raises ValueError for a finer unit, and for what wraps around."""
+    unit, count = np.datetime_data(stamps.dtype)
+    _check_unit(unit, what)
+    if unit in COARSE or count > 1:
+        plain = stamps.astype(f"datetime64[{'D' if unit in COARSE else unit}]")
+        return widened(stamps, plain, what)
+    return stamps
+
+
+def _check_unit(unit: str, what: str) -> None:
+    """Raise ValueError for units that numpy cannot bring together with days."""
+    if unit in FINE:
+        raise ValueError(f"{what}: in units of {unit}; the finest that are taken are nanoseconds, ns")
 
 
 def is_unknown(stamps: Array) -> Array:
@@ -133,6 +158,8 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
         wanted = f'a timedelta64, or text such as "{example}"' if dated else "a number, as the stamps are"
         hint = "; a label that reads so many rows ahead: label_end=label_ends(times, rows)" if what == "horizon" else ""
         raise TypeError(f"{what}: expected {wanted}, got {quoted(value)}{hint}")
+    if dated:
+        _check_unit(np.datetime_data(size)[0], what)
     unknown = np.isnat(size) if dated else not isinstance(size, int) and not np.isfinite(size)
     if unknown or size < 0 or (size == 0 and not zero):
         raise ValueError(
@@ -141,7 +168,9 @@ def as_size(value: Any, stamps: Array, what: str, *, zero: bool = False, calenda
     if dated and not calendar and is_calendar(size):
         raise ValueError(f"{what}: {size} has no fixed length; give weeks, days or less")
     _check_fits(size, stamps.dtype, what)
-    return size
+    if dated:
+        return size if size else np.timedelta64(0)  # which goes with months, too
+    return size.item() if isinstance(size, np.generic) else size  # Python's do not wrap around
 
 
 def _parse(text: str, what: str) -> Any:
@@ -158,7 +187,7 @@ def _check_fits(size: Any, unit: np.dtype[Any], what: str) -> None:
         same = size.astype(np.promote_types(size.dtype, f"timedelta64[{np.datetime_data(unit)[0]}]"))
         fits = same >= 0 * same and same.astype(size.dtype) == size
     else:  # a Python integer has no end; numpy's types have
-        most = np.iinfo(unit).max if unit.kind == "i" else int(np.finfo(np.float64).max)
+        most = MOST - 1 if unit.kind == "i" else int(np.finfo(np.float64).max)
         fits = unit.kind == "M" or not isinstance(size, int) or size <= most
     if not fits:
         raise ValueError(f"{what}: {clean(size, NAME)} is too long for stamps of {unit}")
@@ -185,11 +214,15 @@ def first_edge(stamps: Stamps, sizes: list[Any], start: Any) -> Any:
     if any(months) and not all(months):
         raise ValueError("train, validation, test, step: months and years do not mix with lengths of days or less")
     if start is None:
-        return _month(values[0], zone) if any(months) else values[0]
+        first = values[0] if values.dtype.kind == "M" else values[0].item()
+        return _month(first, zone) if any(months) else first
     if values.dtype.kind != "M":
         if isinstance(start, bool) or not isinstance(start, int | float | np.integer | np.floating):
             raise TypeError(f"start: expected a number, as the stamps are, got {quoted(start)}")
-        return start
+        number: int | float = start.item() if isinstance(start, np.generic) else start
+        if not abs(number) <= (MOST if values.dtype.kind == "i" else sys.float_info.max):
+            raise ValueError(f"start: {quoted(start)} is beyond what stamps may be")
+        return number
     given = as_stamps(from_text([start], "start") if isinstance(start, str) else [start], "start")
     check_same_kind(given, stamps, "start")
     edge: Any = given.values[0]

@@ -17,13 +17,15 @@ import numpy.typing as npt
 
 from lstmcore.inputs import as_real
 from lstmcore.layers import Array
-from lstmcore.text import NAME, clean, listed
+from lstmcore.text import NAME, clean, listed, quoted
 
 if TYPE_CHECKING:
     from lstmcore.backends.streams import Slider
 
 #: What can be kept, as errors call it.
 KINDS = {"stateful": "a stateful stream", "sliding": "a sliding stream", "pool": "a pool"}
+
+MOST_TICKS = 1 << 62  # there is room to count on from there
 
 #: A state, or a file that holds one.
 Source = Mapping[str, npt.ArrayLike] | str | os.PathLike[str]
@@ -63,7 +65,10 @@ def fit(source: Source, kind: str, expected: Mapping[str, Array]) -> dict[str, A
 
     if not isinstance(source, Mapping):
         return states.read(os.fspath(source), kind, expected)
-    arrays = {name: as_real(value, f"state: {name}") for name, value in source.items()}
+    other = next((name for name in source if not isinstance(name, str)), None)
+    if other is not None:
+        raise ValueError(f"state: expected the names of its parts as keys, got {quoted(other)}")
+    arrays = {name: as_real(value, f"state: {clean(name, NAME)}") for name, value in source.items()}
     found = {name: Part(str(x.dtype), x.shape, x.copy) for name, x in arrays.items()}
     is_pool, has_window = "streams" in found, "window" in found
     of = "pool" if is_pool else "sliding" if has_window else "stateful"
@@ -110,8 +115,9 @@ def check(where: str, found: Mapping[str, Part], of: str, kind: str, expected: M
     if set(found) != set(expected):
         refuse(f"expected the parts [{listed(map(repr, sorted(expected)))}], got [{listed(map(repr, sorted(found)))}]")
     state = {name: read(name) for name in expected}
-    if state["ticks"].min() < 0:
-        refuse(f"ticks: expected at least 0, got {state['ticks'].min()}")
+    wrong = state["ticks"][(state["ticks"] < 0) | (state["ticks"] > MOST_TICKS)]
+    if wrong.size:
+        refuse(f"ticks: expected 0 to 2**62, got {wrong[0]}")
     return state
 
 

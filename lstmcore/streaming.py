@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore import states
-from lstmcore.inputs import as_integer, as_real, check_finite, check_on_nan
+from lstmcore.inputs import ON_NAN, as_choice, as_flag, as_integer, as_real, check_finite
 from lstmcore.layers import Array, show
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Stream:
     kind: ClassVar[str]
 
     def __init__(self, model: Model, window: int | None, on_nan: str) -> None:
-        self.model = model
+        self._model = model
         self._slider = slider = model.runner.slider(window, 1)
         self._window = window
-        self._on_nan = check_on_nan(on_nan)
+        self._on_nan = as_choice(on_nan, "on_nan", ON_NAN)
         self._raise = on_nan == "raise"
         # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
         check = functools.partial(as_tick, runner=model.runner, finite=self._raise)
@@ -51,6 +51,11 @@ class Stream:
         self.push_bound: Callable[[], Answer] = run
         if type(self).push is Stream.push:
             self.push = self._ask  # type: ignore[method-assign, assignment]
+
+    @property
+    def model(self) -> Model:
+        """The model whose answers these are."""
+        return self._model
 
     @property
     def input(self) -> Array:
@@ -82,7 +87,7 @@ class Stream:
         Raises:
             ValueError, TypeError: As `push`.
         """
-        ticks = as_ticks(x, self.model.runner, self._raise)
+        ticks = as_ticks(x, self._model.runner, self._raise)
         like = self._slider.y
         y = np.empty((len(ticks), *like.shape), like.dtype)
         for n in range(0, len(ticks), TICKS_AT_ONCE):
@@ -218,16 +223,21 @@ class SlidingWindow(Stream):
         cpu: int | None = None,
         on_nan: str = "propagate",
     ) -> None:
-        if catch_up not in ("push", "thread"):
-            raise ValueError(f"catch_up: expected 'push' or 'thread', got {catch_up!r}")
+        as_choice(catch_up, "catch_up", ("push", "thread"))
+        spin = as_flag(spin, "spin")
         if catch_up == "push" and (spin or cpu is not None):
             raise ValueError("spin and cpu are the helper thread's: they need catch_up='thread'")
         cpu = None if cpu is None else as_integer(cpu, "cpu", 0)
-        self.window = check_window(model, window)
         self._helper = catch_up, spin, cpu
-        super().__init__(model, self.window, on_nan)
+        super().__init__(model, check_window(model, window), on_nan)
         if catch_up == "thread":
             self._slider.start_helper(spin, -1 if cpu is None else cpu)
+
+    @property
+    def window(self) -> int:
+        """T."""
+        assert self._window is not None
+        return self._window
 
     @property
     def incremental(self) -> bool:

@@ -112,6 +112,16 @@ def test_an_empty_batch_gives_an_empty_answer(model: lstmcore.Model) -> None:
     assert steps(np.zeros((0, 5, 3), np.float32)).shape == (0, 5, 2)
 
 
+def test_a_batch_without_a_window_is_looked_at_as_others_are(model: lstmcore.Model) -> None:
+    none, one, of_none = np.zeros((0, 5, 3), np.float32), np.zeros((1, 6)), np.zeros((1, 0, 6))
+    for more in ({"state": (one, one)}, {"state": (of_none, one)}, {"lengths": 3}, {"lengths": np.zeros(0, int)}):
+        assert model(none, **more).shape == (0, 2)
+    with pytest.raises(ValueError, match=r"state h of lstm: expected shape \(1, 6\) or \(1, 0, 6\), got \(1, 5\)"):
+        model(none, (one[:, 1:], one))
+    with pytest.raises(ValueError, match=r"lengths: expected 0, one for each window, got shape \(1,\)"):
+        model(none, lengths=[3])
+
+
 def test_batches_equal_single_windows(model: lstmcore.Model) -> None:
     batch = normal(np.random.default_rng(2), 4, 9, 3)
     np.testing.assert_array_equal(model(batch), np.stack([model(window) for window in batch]))
@@ -326,8 +336,13 @@ def test_threads_share_a_model(backend: str) -> None:
 
 
 def test_backends_that_do_not_exist() -> None:
-    with pytest.raises(ValueError, match=re.escape("backend 'gpu': expected one of ('auto', 'c', 'numba', 'numpy')")):
+    with pytest.raises(ValueError, match=r"backend: expected one of \('auto', .*, 'numpy'\), got 'gpu'"):
         lstmcore.Model(small(), backend="gpu")
+    with pytest.raises(ValueError, match=r"backend: expected one of .*, got array"):
+        lstmcore.Model(small(), backend=np.ones(2))  # type: ignore[arg-type]
+    for kernel in (3, b"avx2"):
+        with pytest.raises(TypeError, match="kernel: expected a name, such as 'avx2', or None, got"):
+            lstmcore.Model(small(), kernel=kernel)  # type: ignore[arg-type]
 
 
 def test_auto_takes_c() -> None:

@@ -246,6 +246,15 @@ STEPS = r"step: .* more than 100,000 folds of (1,096|100|99) samples"
         ({"train": np.timedelta64("NaT", "M")}, ValueError, "train: expected a length"),
         ({"start": "2000-01-05"}, ValueError, "start: expected the first of a month"),
         ({"min_coverage": 0}, ValueError, "min_coverage"),
+        ({"expanding": "no"}, TypeError, "expanding: expected True or False, got 'no'"),
+        ({"min_coverage": np.nan}, ValueError, "min_coverage"),
+        ({"min_coverage": "a"}, TypeError, "min_coverage: expected a number, got 'a'"),
+        ({"min_coverage": np.ones(2)}, TypeError, "min_coverage: expected a number"),
+        ({"times": np.arange(9).astype("datetime64[as]")}, ValueError, "times: in units of as; the finest"),
+        ({"train": np.timedelta64(1, "ps")}, ValueError, "train: in units of ps"),
+        ({"window": 2**70}, ValueError, "fold 1: no sample is left for train"),
+        ({**NUMBERS, "start": np.nan}, ValueError, "start: nan is beyond"),
+        ({**NUMBERS, "start": -(2**70)}, ValueError, r"start: -\d+ is beyond"),
         ({"window": 0}, ValueError, "window: expected at least 1"),
         ({"start": "2000-01-05" + "x" * 10**5}, ValueError, r"start: row 0: expected an ISO date .{99,200}$"),
         ({"step": np.timedelta64(1, "ns"), **DAILY}, ValueError, STEPS),
@@ -280,6 +289,29 @@ def test_a_step_beyond_the_last_moment_is_one_fold() -> None:
     assert [len(fold.test) for fold in folds] == [300]
 
 
+@pytest.mark.parametrize("unit", ["Y", "M", "W", "30D", "s", "25s", "ns"])
+def test_stamps_of_any_unit_are_split_as_those_of_days(unit: str) -> None:
+    """numpy itself does not bring months together with days, nor weeks with months."""
+    times = np.arange(np.datetime64("1990", "D"), np.datetime64("2020", "D"), 20).astype(f"datetime64[{unit}]")
+    ends = times.astype("datetime64[s]")
+    for sizes in (["60 months", "12 months", "2 years"], ["1500 days", "0 days", "900 days"]):
+        for how in ({"horizon": "5 days"}, {"label_end": ends}, {"horizon": 0, "embargo": "3 weeks"}):
+            given, same = (windows.walk_forward(x, *sizes, **how) for x in (times, ends))
+            assert len(given) == len(same) > 3
+            for a, b in zip(given, same, strict=True):
+                np.testing.assert_array_equal(a.train, b.train)
+                np.testing.assert_array_equal(a.test, b.test)
+                assert a.test_bounds == b.test_bounds
+    folds = windows.purged_kfold(times, 3, horizon="40 days", embargo="9 weeks")
+    for a, b in zip(folds, windows.purged_kfold(ends, 3, horizon="40 days", embargo="9 weeks"), strict=True):
+        np.testing.assert_array_equal(a.train, b.train)
+
+
+def test_no_validation_in_days_beside_months() -> None:
+    same = (windows.walk_forward(DAYS, "12 months", none, "3 months", horizon=0) for none in ("0 days", 0, "0 months"))
+    assert len({str([*map(str, folds)]) for folds in same}) == 1
+
+
 def test_samples_without_a_label_are_outside() -> None:
     ends = windows.label_ends(DAYS, 10)  # of trading days, or any: in rows
     folds = windows.walk_forward(DAYS, "12 months", "3 months", "9 months", label_end=ends, min_coverage=0.1)
@@ -303,6 +335,10 @@ def test_bad_kfold() -> None:
         windows.purged_kfold([0] * 5 + [1] * 5, 5, horizon=0)
     with pytest.raises(ValueError, match="fold 1: no sample is left for train"):
         windows.purged_kfold(np.arange(10), 2, horizon=20)
+    with pytest.raises(ValueError, match="fold 1: no sample is left for train"):
+        windows.purged_kfold(np.arange(10), 2, horizon=0, window=2**70)
+    with pytest.raises(ValueError, match="too short for 1000000000000 folds: 10 samples"):
+        windows.purged_kfold(np.arange(10), 10**12, horizon=0)
 
 
 @pytest.mark.parametrize("rows", [[-7, 2], [5000], [1.5], [True, False]])

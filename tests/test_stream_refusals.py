@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from strategies import normal
 from streams import same_bits, small
+
+import lstmcore
 
 
 @pytest.mark.parametrize(
@@ -19,19 +22,46 @@ from streams import same_bits, small
         ({"window": "50"}, TypeError, "window: expected an integer, got str '50'"),
         ({"window": None}, TypeError, "window: expected an integer, got NoneType"),
         ({"window": 10**6}, ValueError, r"window: at most 65,536 ticks, got 1,000,000, .*\(0.1 GB of states\)"),
-        ({"catch_up": "never"}, ValueError, r"catch_up: expected 'push' or 'thread', got 'never'"),
+        ({"catch_up": "never"}, ValueError, r"catch_up: expected one of \('push', 'thread'\), got 'never'"),
         ({"spin": True}, ValueError, "spin and cpu are the helper thread's: they need catch_up='thread'"),
         ({"cpu": 0}, ValueError, "spin and cpu are the helper thread's"),
         ({"catch_up": "thread", "cpu": -1}, ValueError, "cpu: expected at least 0, got -1"),
         ({"catch_up": "thread", "cpu": 0.0}, TypeError, "cpu: expected an integer, got float 0.0"),
         ({"catch_up": "thread", "cpu": 4000}, ValueError, "cpu: there is no processor 4000"),
         ({"catch_up": "thread", "cpu": 10**12}, ValueError, "cpu: there is no processor 1000000000000"),
+        ({"catch_up": np.ones(2)}, ValueError, r"catch_up: expected one of .*, got array"),
+        ({"catch_up": "thread", "spin": "no"}, TypeError, "spin: expected True or False, got 'no'"),
+        ({"spin": np.ones(2)}, TypeError, "spin: expected True or False, got array"),
+        ({"on_nan": np.ones(2)}, ValueError, r"on_nan: expected one of .*, got array"),
         ({"on_nan": "ignore"}, ValueError, r"on_nan: expected one of .*propagate.*, got 'ignore'"),
     ],
 )
 def test_settings_that_are_refused(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         small().sliding(**({"window": 5} | arguments))
+
+
+@pytest.mark.parametrize("name", ["model", "window"])
+def test_what_a_stream_is_of_stays(name: str) -> None:
+    for stream in (small().sliding(5), lstmcore.SlidingPool(small(), 5, 2)):
+        with pytest.raises(AttributeError, match=name):
+            setattr(stream, name, 3)
+
+
+def test_tensors_that_numpy_does_not_take() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    ticks, model = torch.zeros(5, 3, requires_grad=True), small()
+    stream, pool = model.sliding(3), lstmcore.SlidingPool(model, 3, 1)
+    calls: dict[str, Callable[[], object]] = {
+        "window": lambda: model(ticks),
+        "tick": lambda: stream.push(ticks[0]),
+        "ticks": lambda: stream.push_many(ticks),
+        "series": lambda: model.predict_windows(ticks, 3),
+        "mean": lambda: model.with_scaler(ticks[0], np.ones(3)),
+    }
+    for name, call in [*calls.items(), ("tick", lambda: pool.push(0, ticks[0]))]:
+        with pytest.raises(TypeError, match=rf"^{name}: numpy makes no array of Tensor \(.*requires grad"):
+            call()
 
 
 @pytest.mark.parametrize("name", ["sliding", "stateful"])

@@ -199,7 +199,8 @@ def test_another_kinds_file_is_refused(tmp_path: Path) -> None:
         ({"lstm.h_l0": np.int32}, "lstm.h_l0: expected float32 .*, got int32"),
         ({"ticks": np.zeros((), "f4")}, r"ticks: expected int64 \(\), got float32 \(\)"),
         ({"ticks": np.zeros((1,), "i8")}, r"ticks: expected int64 \(\), got int64 \(1,\)"),
-        ({"ticks": np.array(-1)}, "ticks: expected at least 0, got -1"),
+        ({"ticks": np.array(-1)}, r"ticks: expected 0 to 2\*\*62, got -1"),
+        ({"ticks": np.array(2**63 - 1)}, r"ticks: expected 0 to 2\*\*62, got 9223372036854775807"),
         ({"model": np.zeros(32, "u1")}, "it is the state of another model, or of other weights"),
         ({"model": np.zeros(31, "u1")}, r"model: expected uint8 \(32,\), got uint8 \(31,\)"),
     ],
@@ -282,3 +283,8 @@ def test_what_a_stream_shows() -> None:
     pool.push_many([1] * 5, np.ones((5, 3)))
     assert repr(pool) == f"<SlidingPool: 3 streams, windows of 5 {about}, 1 ready>"
     assert "backend numpy," in repr(small().with_backend("numpy").stateful())
+
+
+def test_the_parts_of_a_state_have_names() -> None:
+    with pytest.raises(ValueError, match="state: expected the names of its parts as keys, got 1"):
+        small().sliding(5).restore({1: np.zeros(3)})  # type: ignore[dict-item]

@@ -305,10 +305,19 @@ def test_what_numpy_would_wrap_around_is_refused(arguments: dict[str, Any], text
 
 
 def test_numbers_that_would_wrap_around() -> None:
-    with pytest.raises(ValueError, match="horizon: 2 after the last stamp is too large for int64"):
-        windows.purged_kfold(np.array([1, 2, 3, 2**63 - 2]), 2, horizon=2)
-    with pytest.raises(ValueError, match="times: row 2 is 9223372036854775808; expected at most"):
-        windows.purged_kfold(np.array([1, 2, 2**63], np.uint64), 2, horizon=0)
+    for times in (np.array([1, 2, 2**63], np.uint64), np.array([1, 2, 2**62 + 1]), np.array([-(2**62) - 1, 0, 1])):
+        row = 0 if times[0] < 0 else 2
+        with pytest.raises(ValueError, match=rf"times: row {row} is {times[row]}; expected numbers from -2\*\*62 to"):
+            windows.purged_kfold(times, 2, horizon=0)
+    most = 2**62 - 1
+    for fold in windows.purged_kfold(np.array([-most, 0, most]), 3, horizon=5):
+        assert len(fold.train) + len(fold.purged) == 2
+    with pytest.raises(ValueError, match=f"embargo: {most} after the last stamp is too large for int64"):
+        windows.purged_kfold(np.array([1, 2, most]), 2, horizon=most, embargo=most)
+    with pytest.raises(ValueError, match=r"horizon: .* is too long for stamps of int64"):
+        windows.purged_kfold(np.array([1, 2, 3]), 2, horizon=2**62)
+    with pytest.raises(ValueError, match="which would reach from 0 to"):  # without a warning of numpy's
+        windows.walk_forward(np.arange(9), np.int64(most), np.int64(most), np.int64(most), horizon=0)
 
 
 def test_a_csv_with_offsets(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import numpy as np
 from lstmcore import stopping
 from lstmcore.backends.streams import ReferenceSteps, Slider, WholeWindows, answer_shape
 from lstmcore.errors import BackendError
+from lstmcore.inputs import as_choice
 from lstmcore.layer import held
 from lstmcore.layers import Array, Layer, Recurrent, Scaler, Shape
+from lstmcore.text import quoted
 
 WINDOWS_AT_ONCE = 256  # that are copied out of a series, of as many
 NUMBERS_AT_ONCE = 1 << 20
@@ -89,15 +91,11 @@ class Runner(abc.ABC):
 Compiler = Callable[[Sequence[Layer], int, Shape, str | None], Runner]
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError for a backend that does not exist."""
-    if name not in ("auto", *NAMES):
-        raise ValueError(f"backend {name!r}: expected one of {('auto', *NAMES)}")
-
-
 def compile_model(layers: Sequence[Layer], features: int, output: Shape, backend: str, kernel: str | None) -> Runner:
     """Make `layers` ready to run on ticks of `features`. Raises BackendError where backend or kernel cannot run."""
-    check_name(backend)
+    as_choice(backend, "backend", ("auto", *NAMES))
+    if not isinstance(kernel, str | None):
+        raise TypeError(f"kernel: expected a name, such as 'avx2', or None, got {quoted(kernel)}")
     if kernel is not None and backend not in ("auto", "c"):
         raise ValueError(f"kernel {kernel!r}: only the c backend has kernels, and the backend is {backend!r}")
     module = _module(backend) if backend != "auto" else _best_module()
