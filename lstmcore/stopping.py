@@ -7,12 +7,12 @@ by itself. Other libraries look at nothing: a program gives them up by `or_else`
 from __future__ import annotations
 
 import contextlib
+import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -37,26 +37,51 @@ def check() -> None:
 
 
 @contextlib.contextmanager
-def workers(threads: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Iterator[R]]]:
-    """`map`, by so many threads. Where the block ends with an error, so does their work."""
+def workers(threads: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]]:
+    """`map`, by so many threads. Where the block ends with an error, so does their work.
+
+    They are daemons: a process may end while one of its daemons waits for them, and does not wait, too. (What
+    concurrent.futures begins is finished first.)
+    """
     flag = np.zeros(1, np.intc)
+    begun: list[threading.Thread] = []
 
-    def started(work: Callable[[T], R], piece: T) -> R:
-        check_flag(flag)
-        try:
-            check()
-            return work(piece)
-        finally:
-            check_flag(None)
+    def run(work: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+        todo, taking = iter(enumerate(pieces)), threading.Lock()
+        done: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
 
-    pool = ThreadPoolExecutor(threads)
+        def follow() -> None:
+            check_flag(flag)
+            while not flag[0]:
+                with taking:
+                    at, piece = next(todo, (None, None))
+                if at is None:
+                    return
+                try:
+                    done.put((at, work(cast("T", piece)), None))
+                except BaseException as error:
+                    done.put((at, None, error))
+                    return
+
+        for _ in range(min(threads, len(pieces))):
+            begun.append(threading.Thread(target=follow, daemon=True))
+            begun[-1].start()
+        early: dict[int, R | None] = {}
+        for at in range(len(pieces)):
+            while at not in early:
+                found, result, error = done.get()
+                if error is not None:
+                    raise error
+                early[found] = result
+            yield cast("R", early.pop(at))
+
     try:
-        yield lambda work, pieces: pool.map(lambda piece: started(work, piece), pieces)
-    except BaseException:
-        flag[0] = 1
-        raise
+        yield run
     finally:
-        pool.shutdown(cancel_futures=True)
+        flag[0] = 1  # of no meaning where all is done
+        for thread in begun:
+            if thread.ident is not None:
+                thread.join()
 
 
 def check_flag(flag: Any) -> None:
