@@ -413,6 +413,30 @@ def test_float64_is_kept():
     np.testing.assert_allclose(model(x), answers(module, x), rtol=1e-12)
 
 
+class Prices(nn.Module):
+    """A scaler in float64, as prices need it, before layers in float32."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.lstm, self.fc, self.form = nn.LSTM(3, 8, batch_first=True), nn.Linear(8, 1), form
+        self.register_buffer("mean", torch.tensor([61_800.123, -4e3, 0.5], dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor([0.051, 7, 0.3], dtype=torch.float64))
+
+    def forward(self, x):
+        x = ((x.double() if self.form == "double" else x) - self.mean) / self.scale
+        return self.fc(self.lstm(x.to(self.fc.weight.dtype) if self.form == "to" else x.float())[0][:, -1])
+
+
+@pytest.mark.parametrize("form", ["double", "float", "to"])
+def test_a_scaler_in_float64_before_layers_in_float32(form):
+    module = trained(Prices(form))
+    model = read(module)
+    assert model.dtype == np.float32
+    assert model.layers[0].weights["mean"].dtype == np.float64
+    x = windows(3, 9, 3, dtype=np.float64) * module.scale.numpy() + module.mean.numpy()
+    np.testing.assert_allclose(model(x), answers(module, x), atol=2e-6)
+
+
 def test_not_a_number_and_infinity_in_weights_and_windows():
     module = trained(ExitModel())
     x = windows(3, 9, 8)

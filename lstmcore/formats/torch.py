@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore.errors import UnsupportedError
-from lstmcore.layers import Layer
+from lstmcore.layers import Layer, Scaler
 from lstmcore.model import Model
 
 try:
@@ -69,12 +69,14 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
         module = own_copy(module)
         if checkpoint is not None:
             load_checkpoint(module, checkpoint)
-        _widen(module)
-        layers, axes, shape, time_major = _trace(module, shapes)
+        traced, axes, shape, time_major = _trace_widened(module, shapes)
+        layers = _one_dtype(traced)
         try:
-            model = Model(layers, backend="numpy")
+            Model(layers, backend="numpy")
         except ValueError as error:
             raise UnsupportedError(f"{type(module).__name__}: {error}") from error
+        # The traced ones: a scale that was rounded would count as a difference.
+        model = Model([layer.astype(np.float64) for layer in traced], backend="numpy")
         check_answers(module, model, axes, shape, time_major)
     if time_major:
         recurrent = next((type(m).__name__ for m in module.modules() if isinstance(m, nn.RNNBase)), None)
@@ -172,17 +174,37 @@ def _cuda_devices(module: nn.Module) -> list[torch.device]:
     return sorted({p.device for p in module.parameters() if p.is_cuda}, key=str)
 
 
-def _widen(module: nn.Module) -> None:
-    """Half precision to float32, and mixed precisions to the widest."""
-    tensors = [*module.parameters(), *module.buffers()]
-    dtypes = {t.dtype for t in tensors if t.is_floating_point()}
-    if dtypes not in ({torch.float32}, {torch.float64}):
-        module.to(torch.float64 if torch.float64 in dtypes else torch.float32)
+Traced = tuple[list[Layer], tuple[Axis, ...], tuple[int, int, int], bool]
 
 
-def _trace(
-    module: nn.Module, shapes: list[tuple[int, int, int]]
-) -> tuple[list[Layer], tuple[Axis, ...], tuple[int, int, int], bool]:
+def _trace_widened(module: nn.Module, shapes: list[tuple[int, int, int]]) -> Traced:
+    """What `_trace` returns, of a module that becomes float32 where it is in half precision, and the widest of mixed.
+
+    But for a forward that itself goes from float64 to float32, behind a scaler for example: it is read as it is.
+    """
+    dtypes = {t.dtype for t in [*module.parameters(), *module.buffers()] if t.is_floating_point()}
+    if dtypes in ({torch.float32}, {torch.float64}):
+        return _trace(module, shapes)
+    if dtypes == {torch.float32, torch.float64}:
+        try:
+            return _trace(module, shapes)
+        except UnsupportedError as error:
+            if not isinstance(error.__cause__, ExportError):
+                raise
+    module.to(torch.float64 if torch.float64 in dtypes else torch.float32)
+    return _trace(module, shapes)
+
+
+def _one_dtype(layers: list[Layer]) -> list[Layer]:
+    """Layers with a scaler of the others' dtype: its mean stays in float64 where that differs."""
+    others = {layer.dtype for layer in layers if layer.dtype is not None and not isinstance(layer, Scaler)}
+    if len(others) != 1:
+        return layers
+    (dtype,) = others
+    return [layer.astype(dtype) if isinstance(layer, Scaler) else layer for layer in layers]
+
+
+def _trace(module: nn.Module, shapes: list[tuple[int, int, int]]) -> Traced:
     """The layers, the answer's axes, the shape (N, T, F) of the trace, and whether the module takes (T, N, F)."""
     failed: list[ExportError] = []
     for shape in shapes:

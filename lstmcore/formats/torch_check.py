@@ -46,7 +46,7 @@ def check_answers(
 
     Args:
         module: The module, which takes (N, T, F), or (T, N, F) if `time_major`.
-        model: The layers that were traced.
+        model: The layers that were traced, in float64.
         axes: The axes of what the module returns.
         shape: (N, T, F), with which it was traced.
         time_major: See `module`.
@@ -138,7 +138,7 @@ class _Trials:
         time_major: bool,
     ) -> None:
         self.kind, self.axes, self.shape, self.time_major = type(module).__name__, axes, shape, time_major
-        self.model = model.astype(np.float64)
+        self.model = model
         self.twin, self.tolerance = _runnable(module, np.zeros(shape), time_major)
         self.watch = Watch(*shape[:2])
         recurrent = sum(isinstance(layer, Recurrent) and layer.num_layers for layer in model.layers)
@@ -188,10 +188,15 @@ class _Trials:
         rows = np.unique([0, 1 % windows, -2 % windows, windows - 1]) if windows > ROWS else np.arange(windows)
         own = self.model(batch[rows])
         answers = self._as_answers(expected, (windows, *own.shape[1:]))
-        difference = _difference(own, None if answers is None or len(answers) != windows else answers[rows])
+        theirs = None if answers is None or len(answers) != windows else answers[rows]
+        difference = _difference(own, theirs)
         if difference <= self.tolerance:
             return
-        how = f"by {difference:.2g} of the largest" if np.isfinite(difference) else "in shape, or in which are NaN"
+        how = f"by {difference:.2g} of the largest"
+        if theirs is None or theirs.shape != own.shape:
+            how = "in shape"
+        elif not np.isfinite(difference):
+            how = "in whether they depend on a window's first tick" if forgotten else "in which are NaN"
         self.refuse(
             f"the forward does something that its trace does not show: its answers to windows {batch.shape}{why} "
             f"differ from those of the layers that were traced with {self.shape} {how}. {DO}"
