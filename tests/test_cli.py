@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from strategies import make
 
 import lstmcore
 from lstmcore import cli
@@ -206,6 +207,17 @@ def test_verify_agrees_with_the_same_model(model_file: str, against: str, capsys
     other = model_file if against == "model" else against
     assert main(["verify", model_file, "--against", other]) == 0
     assert "within the tolerance" in capsys.readouterr().out
+
+
+def test_verify_of_models_of_other_widths_names_both(
+    model_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = str(tmp_path / "other.safetensors")
+    rng = np.random.default_rng(0)
+    lstmcore.Model([make(LSTM, "lstm", rng, input_size=5, hidden_size=4)]).save(other)
+    said = verify_fails(capsys, model_file, other)
+    assert f"{model_file} against {other}: random, scale 0.1" in said
+    assert "window: expected (T, 5) or (N, T, 5), got 4 features" in said
 
 
 def test_verify_finds_a_planted_difference_and_says_where(
@@ -429,6 +441,22 @@ def test_predict_is_the_same_from_npy_csv_and_parquet(
         assert got[:, 1].astype(np.float32).tobytes() == expected[:, 0].tobytes(), name
 
 
+@pytest.mark.parametrize("shape", [(60, 4), (12, 5, 4)])
+def test_predict_says_where_numbers_are_not_finite(
+    shape: tuple[int, ...], model_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    file, what = str(tmp_path / "x.npy"), "row" if len(shape) == 2 else "window"
+    np.save(file, x)
+    assert main(["predict", model_file, file]) == 0
+    assert "infinity" not in capsys.readouterr().err
+    x[3, ..., 1], x[9, ..., 0], x[9, ..., 2] = np.nan, np.inf, -np.inf
+    np.save(file, x)
+    assert main(["predict", model_file, file]) == 0
+    told = f"x.npy: NaN or infinity in 2 of {shape[0]} {what}s, the first of them {what} 3;"
+    assert told in capsys.readouterr().err
+
+
 def test_predict_takes_the_number_columns_in_order_and_says_what_it_left_out(
     model_file: str, series: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -440,6 +468,7 @@ def test_predict_takes_the_number_columns_in_order_and_says_what_it_left_out(
     assert "left out, not numbers: day, venue" in err
     assert "x.csv: the features are, in this order: a, b, c, d" in err
     assert "1 empty cells are read as NaN" in err
+    assert "x.csv: NaN or infinity in 1 of 60 rows, the first of them row 7;" in err
     with_nan = series.copy()
     with_nan[7, 1] = np.nan
     expected = lstmcore.load(model_file)(windows(with_nan, 5))[:, 0]

@@ -62,6 +62,13 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.data}: {came} columns of numbers; the model takes {taken} features{which}")
     if names is not None:  # a model file has no names of its own to compare with
         terminal.note(f"{options.data}: the features are, in this order: {', '.join(names)}")
+    count, first = not_finite(series)
+    if count:
+        what = "window" if series.ndim == 3 else "row"
+        terminal.note(
+            f"{options.data}: NaN or infinity in {count:,} of {len(series):,} {what}s, the first of them {what} "
+            f"{first:,}; what is answered about them is likely NaN"
+        )
     header, table = answer(model, series, options.window)
     if options.out:
         _write(options.out, header, table)
@@ -74,6 +81,19 @@ def run(options: argparse.Namespace) -> int:
     elif not options.out:
         _write_csv(sys.stdout, header, table)
     return 0
+
+
+def not_finite(series: Array) -> tuple[int, int]:
+    """How many rows of a series, or windows of a batch, hold NaN or infinity, and which is the first; -1: none."""
+    size = max(1, BATCH // max(1, series[:1].size))
+    count, first = 0, -1
+    for at in range(0, len(series), size):
+        part = series[at : at + size]
+        wrong = np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(axis=1))
+        if len(wrong) and not count:
+            first = at + int(wrong[0])
+        count += len(wrong)
+    return count, first
 
 
 def answer(model: lstmcore.Model, series: Array, window: int | None) -> tuple[list[str], Array]:

@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
             a, b, truth = (_answers(f, windows, together) for f in (model, other, oracle(model)))
             worst = largest_difference(a, b)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise ValueError(f"{options.model} against {clean(what)}: {name}: {error}") from None
         rows.append(
             {"inputs": name, "windows": len(a), "difference": worst.value}
             | {"at_window": worst.window, "at_output": list(worst.output), "model": worst.a, "other": worst.b}
