@@ -356,7 +356,7 @@ static int catch_up(lstmcore_sliding *s, int rehearse) {
     }
     if (!lstmcore_sliding_take_steps(s, &s->scratch->watched)) {
         code = LSTMCORE_STOPPED;
-        lstmcore_sliding_wake(s); /* from whom it was taken */
+        lstmcore_sliding_wake(s); /* the helper, from whom entering took the steps */
     } else if (rehearse) {
         rehearsal(s);
     }

@@ -1,4 +1,5 @@
-/* The state of a sliding window's streams: to begin again, to save, to restore. */
+/* The state of a sliding window's streams: to begin again, to save, to restore. Who enters takes what the helper has not
+ * begun, also of other streams, and wakes it for what is left. */
 #include <string.h>
 
 #include "sliding.h"
@@ -12,6 +13,7 @@ int lstmcore_sliding_reset(lstmcore_sliding *s, size_t which) {
         return code;
     }
     lstmcore_sliding_begin(s, which);
+    lstmcore_sliding_wake(s);
     lstmcore_sliding_leave(s);
     return LSTMCORE_OK;
 }
@@ -57,11 +59,13 @@ int lstmcore_sliding_get_state(lstmcore_sliding *s, size_t which, float *state, 
         return code;
     }
     if (s->rings[which].pending && !lstmcore_sliding_take_step(s, which, &s->scratch->watched)) {
+        lstmcore_sliding_wake(s);
         lstmcore_sliding_leave(s);
         return LSTMCORE_STOPPED;
     }
     copy_state(s, which, state, NULL);
     *ticks = s->rings[which].ticks;
+    lstmcore_sliding_wake(s);
     lstmcore_sliding_leave(s);
     return LSTMCORE_OK;
 }
@@ -77,6 +81,7 @@ int lstmcore_sliding_set_state(lstmcore_sliding *s, size_t which, const float *s
     s->rings[which] = (ring){.ticks = ticks};
     copy_state(s, which, NULL, state);
     lstmcore_sliding_form_products(s, which);
+    lstmcore_sliding_wake(s);
     lstmcore_sliding_leave(s);
     return LSTMCORE_OK;
 }

@@ -14,7 +14,7 @@ from lstmcore.files import open_plain
 from lstmcore.layers import Array
 from lstmcore.text import clean
 
-MAX_HEADER = 4096  # bytes; numbers need 128, and what numpy makes of a damaged header takes 600 times its size
+MAX_HEADER = 1024  # bytes; numbers need 128, and what numpy makes of a damaged one takes the cube of its size in time
 #: What numpy raises for a header that is none; not all are documented. Memory: of parentheses in parentheses.
 DAMAGE = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError, OverflowError)
 

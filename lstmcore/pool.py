@@ -99,7 +99,8 @@ class SlidingPool:
             KeyError: An unknown stream.
             ValueError: Ticks of another shape; with `on_nan="raise"`, a NaN or infinity.
             TypeError: Ticks that are no numbers; one string for `streams`.
-            RuntimeError: Another thread is pushing at this moment.
+            RuntimeError: The pool is in use at this moment, by another thread or by a call that a handler of signals
+                has interrupted.
 
         None of the streams has then taken its tick.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from lstmcore.inputs import as_integer, as_out, as_real
 from lstmcore.layers import Array
-from lstmcore.stopping import workers
+from lstmcore.stopping import Workers
 from lstmcore.streaming import check_window
 from lstmcore.terminal import progress
 
@@ -48,8 +49,10 @@ def predict_windows(
     shape = (count, *(n if isinstance(n, int) else length for n in model.output_shape))
     dtype = model.runner.dtype
     answers = np.empty(shape, dtype) if out is None else as_out(out, shape, dtype)
-    if _of_one_file(series, out) or np.shares_memory(ticks, answers):
+    if np.shares_memory(ticks, answers):
         raise ValueError("out: it shares memory with the series, of which later windows would read answers")
+    if _share_a_file(ticks, answers):
+        raise ValueError("out: it maps the part of a file that the series maps; later windows would read answers")
     at_once = max(1, TICKS_AT_ONCE // stride)
 
     def work(first: int) -> int:
@@ -63,16 +66,39 @@ def predict_windows(
     if threads == 1:
         _follow(map(work, pieces), count, len(ticks))
     else:
-        with workers(threads) as run:
+        crew = Workers(threads)
+        try:
             # In order, so that what is done is what the last result says.
-            _follow(run(work, pieces), count, len(ticks))
+            _follow(crew.map(work, pieces), count, len(ticks))
+        finally:
+            crew.given_up[0] = 1  # before any function of Python begins, which a handler of signals may end at once
+            crew.wait()
     return answers if out is None else out
 
 
-def _of_one_file(series: Any, out: Any) -> bool:
-    """Whether both are memory maps of the same file, which numpy takes for different memory."""
-    first, second = (getattr(array, "filename", None) for array in (series, out))
-    return first is not None and second is not None and os.path.samefile(first, second)
+def _share_a_file(first: Array, second: Array) -> bool:
+    """Whether both are views of memory maps that have bytes of one file, which numpy takes for different memory."""
+    (one, start, stop), (other, begin, end) = (_in_file(array) for array in (first, second))
+    if one is None or other is None or start >= end or begin >= stop:
+        return False
+    with contextlib.suppress(OSError):  # it may be gone, while the map stays
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _in_file(array: Array) -> tuple[str | None, int, int]:
+    """The file that an array lies in, by whatever views of a numpy.memmap, and there its first byte and its end."""
+    found: Any = array
+    while found is not None and getattr(found, "filename", None) is None:
+        found = getattr(found, "base", None)
+    if found is None:
+        return None, 0, 0
+    while isinstance(found.base, np.memmap):  # the first one has the offset; that of views is another
+        found = found.base
+    reach = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
+    first = array.ctypes.data - found.ctypes.data + found.offset
+    end = first + sum(max(0, each) for each in reach) + array.itemsize
+    return os.fspath(found.filename), first + sum(min(0, each) for each in reach), end
 
 
 def _follow(done: Iterator[int], count: int, ticks: int) -> None:

@@ -36,23 +36,26 @@ def check() -> None:
         raise Stopped
 
 
-@contextlib.contextmanager
-def workers(threads: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]]:
-    """`map`, by so many threads. Where the block ends with an error, so does their work.
+class Workers:
+    """Threads that share work out among them; after `given_up[0] = 1` they end soon.
 
-    They are daemons: a process may end while one of its daemons waits for them, and does not wait, too. (What
-    concurrent.futures begins is finished first.)
+    They are daemons, so that a process may end while one of its own daemon threads still waits for them. (What
+    concurrent.futures has begun is finished first.)
     """
-    flag = np.zeros(1, np.intc)
-    begun: list[threading.Thread] = []
 
-    def run(work: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+    def __init__(self, threads: int) -> None:
+        self.given_up = np.zeros(1, np.intc)
+        self._threads = threads
+        self._begun: list[threading.Thread] = []
+
+    def map(self, work: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+        """What `work` returns for each piece, in order. Raises what it raised for any of them."""
         todo, taking = iter(enumerate(pieces)), threading.Lock()
         done: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
 
         def follow() -> None:
-            check_flag(flag)
-            while not flag[0]:
+            check_flag(self.given_up)
+            while not self.given_up[0]:
                 with taking:
                     at, piece = next(todo, (None, None))
                 if at is None:
@@ -63,9 +66,9 @@ def workers(threads: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], 
                     done.put((at, None, error))
                     return
 
-        for _ in range(min(threads, len(pieces))):
-            begun.append(threading.Thread(target=follow, daemon=True))
-            begun[-1].start()
+        for _ in range(min(self._threads, len(pieces))):
+            self._begun.append(threading.Thread(target=follow, daemon=True))
+            self._begun[-1].start()
         early: dict[int, R | None] = {}
         for at in range(len(pieces)):
             while at not in early:
@@ -75,11 +78,9 @@ def workers(threads: int) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], 
                 early[found] = result
             yield cast("R", early.pop(at))
 
-    try:
-        yield run
-    finally:
-        flag[0] = 1  # of no meaning where all is done
-        for thread in begun:
+    def wait(self) -> None:
+        """Until all of them have ended."""
+        for thread in self._begun:
             if thread.ident is not None:
                 thread.join()
 
@@ -95,7 +96,8 @@ def check_flag(flag: Any) -> None:
 def or_else(end: Callable[[], object], seconds: float) -> Iterator[None]:
     """Call `end`, in another thread, where Ctrl-C has not raised within so many seconds: a library computes.
 
-    Does nothing outside the main thread, and where Ctrl-C does something else than to raise KeyboardInterrupt.
+    Of several, the first alone is followed. Does nothing outside the main thread, and where Ctrl-C does something else
+    than to raise KeyboardInterrupt.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:

@@ -30,7 +30,6 @@ Answer = float | Array
 TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
 ONLY = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as such a piece names it
 MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
-BUSY = "another thread is pushing into this stream; a stream belongs to one at a time"
 
 
 class Stream:
@@ -46,7 +45,7 @@ class Stream:
         self._raise = on_nan == "raise"
         # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
         check = functools.partial(as_tick, runner=model.runner, finite=self._raise)
-        run, self._ask = slider.bound(model.runner, check, BUSY, self._raise)
+        run, self._ask = slider.bound(model.runner, check, self._raise)
         #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked.
         self.push_bound: Callable[[], Answer] = run
         if type(self).push is Stream.push:
@@ -76,7 +75,8 @@ class Stream:
             ValueError: Another number of features; with `on_nan="raise"`, a NaN or infinity. The stream is then as
                 it was before.
             TypeError: Something that does not hold numbers.
-            RuntimeError: Another thread is pushing at this moment.
+            RuntimeError: The stream is in use at this moment, by another thread or by a call that a handler of signals
+                has interrupted; so do all other methods.
         """
         answer: Answer = self._ask(x)
         return answer

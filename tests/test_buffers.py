@@ -337,11 +337,39 @@ def test_answers_are_not_written_into_the_file_of_the_series(tmp_path: Path) -> 
     series.flush()
     two = model("two outputs")
     out = np.memmap(tmp_path / "x.f32", np.float32, "r+", offset=256, shape=(400 - WINDOW + 1, 2))
+    for part in (series, np.asarray(series), series[::2], np.asarray(series)[::-1], series[:300], series.T.T):
+        for into in (out, np.asarray(out)):
+            with pytest.raises(ValueError, match="out: it maps the part of a file that the series maps"):
+                two.predict_windows(part, WINDOW, out=into[: len(part) - WINDOW + 1])
     with pytest.raises(ValueError, match="out: it shares memory with the series"):
-        two.predict_windows(series, WINDOW, out=out)
+        two.predict_windows(series[:200], WINDOW, out=series[100 : 300 - WINDOW + 1, :2].view())
     other = np.memmap(tmp_path / "y.f32", np.float32, "w+", shape=out.shape)
     two.predict_windows(series, WINDOW, out=other)
     same_bits(np.array(other), two.predict_windows(np.array(series), WINDOW))
+
+
+def test_answers_go_elsewhere_in_the_file_of_the_series(tmp_path: Path) -> None:
+    """Into another part of it, by the same map or by another one; and a file may be gone while it is mapped."""
+    two = model("two outputs")
+    x = normal(np.random.default_rng(0), 100, FEATURES)
+    count = 100 - WINDOW + 1
+    expected = two.predict_windows(x, WINDOW)
+    path = tmp_path / "x.f32"
+    whole = np.memmap(path, np.float32, "w+", shape=(1000 * FEATURES,))
+    whole[: x.size] = x.ravel()
+    whole.flush()
+    series = whole[: x.size].reshape(x.shape)
+    inside = whole[x.size : x.size + 2 * count].reshape(count, 2)
+    same_bits(np.array(two.predict_windows(series, WINDOW, out=inside)), expected)
+    other = np.memmap(path, np.float32, "r+", offset=x.nbytes, shape=(count, 2))
+    other[:] = 0
+    same_bits(np.array(two.predict_windows(series, WINDOW, out=other)), expected)
+    over = np.memmap(path, np.float32, "r+", offset=x.nbytes - 4, shape=(count, 2))
+    apart = np.memmap(tmp_path / "y.f32", np.float32, "w+", shape=(count, 2))
+    path.unlink()
+    same_bits(np.array(two.predict_windows(series, WINDOW, out=apart)), expected)
+    with pytest.raises(ValueError, match="out: it maps the part of a file that the series maps"):
+        two.predict_windows(series, WINDOW, out=over)
 
 
 @given(first=st.integers(0, 40), step=st.integers(1, 3), seed=SEEDS)

@@ -390,6 +390,53 @@ def test_a_handler_that_pushes_into_the_stream_is_told_so_or_waits(kind: str, ba
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["sliding", "stateful", "graph"])
+def test_a_stream_is_free_wherever_a_handler_raised(kind: str, backend: str) -> None:
+    """Between any two operations of a push: whoever is in it is out of it afterwards."""
+    pytest.importorskip(backend if backend == "numba" else "numpy", reason=f"{backend} is not installed")
+    made: dict[str, Callable[[lstmcore.Model], Any]] = {
+        "sliding": lambda m: m.sliding(3), "stateful": lambda m: m.stateful(), "graph": lambda m: m.stateful()
+    }  # fmt: skip
+    stream = made[kind](branched(backend) if kind == "graph" else model(backend, 2))
+    rng, times = random.Random(0), 0
+
+    def push() -> None:
+        while True:
+            stream.push(X[0])
+
+    until = time.monotonic() + 4
+    while times < 3000 and time.monotonic() < until:
+        before = stream.ticks
+        assert interrupted(push, rng.uniform(2e-5, 4e-4)) is not None
+        times += 1
+        assert stream.ticks >= before
+    assert times > 200
+    stream.reset()
+    stream.push(X[0])
+    assert stream.ticks == 1
+
+
+def test_a_helper_goes_on_after_a_look_at_the_state_was_interrupted() -> None:
+    """It takes the step that the look has left."""
+    from lstmcore.backends.c_binding import lib
+
+    m, stopped = model("c", 256), 0
+    for n in range(30):
+        stream = m.sliding(20_000, catch_up="thread")
+        stream.push(X[0])
+        if interrupted(stream.state, 0.001 + 0.0005 * n) is None:
+            continue
+        stopped += 1
+        until = time.monotonic() + 20
+        while lib.lstmcore_sliding_behind(stream._slider._handle) and time.monotonic() < until:
+            time.sleep(0.005)
+        assert not lib.lstmcore_sliding_behind(stream._slider._handle)
+        if stopped == 5:
+            break
+    assert stopped
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["sliding", "stateful", "graph", "whole windows"])
 @pytest.mark.parametrize("how", ["push_many", "reset", "restore"])
 def test_a_handler_that_changes_the_stream_is_heeded_or_told(how: str, kind: str, backend: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -187,6 +189,31 @@ def test_a_heap_entry_without_a_size_does_not_hang(path: Path) -> None:
         at = data.find(b"GCOL", at + 1)
     path.write_bytes(data)
     damaged(path, r"no entry \d+ in the heap")
+
+
+@pytest.mark.parametrize("to", [8, 16], ids=["left", "right"])
+def test_an_index_that_comes_after_itself_does_not_hang(to: int, tmp_path: Path) -> None:
+    """The HDF5 library walks from node to node for ever where it measures a group's index."""
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w") as opened:
+        for n in range(20):
+            opened[f"group{n}/x"] = np.full(3, n, "f4")
+    data = bytearray(path.read_bytes())
+    at = data.find(b"TREE")
+    while at >= 0:
+        data[at + to : at + to + 8] = struct.pack("<Q", at)
+        at = data.find(b"TREE", at + 1)
+    path.write_bytes(data)
+    code = f"""
+import pathlib, resource
+import numpy as np
+from lstmcore.formats.hdf5 import Hdf5
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+with Hdf5(pathlib.Path({str(path)!r}).read_bytes(), "w") as opened:
+    assert len(opened.datasets) == 20
+    assert opened.read("group7/x", (3,), np.dtype("f4")).tolist() == [7, 7, 7]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_heap_is_walked_once_for_all_texts(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from programs import printed, run
 from strategies import normal
-from streams import CATCH_UP, KERNELS, of_every_window, python, same_bits, small
+from streams import CATCH_UP, KERNELS, branched, of_every_window, python, same_bits, small
 
 import lstmcore
 from lstmcore.streaming import Stream
@@ -96,6 +96,29 @@ def test_two_threads_in_one_stream_are_told_so_or_answered(new: Callable[[lstmco
     stream.reset()
     x = normal(np.random.default_rng(9), 150, 3)
     same_bits(stream.push_many(x), new(model).push_many(x))
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_a_thread_that_only_looks_at_the_ticks_is_in_nobodys_way(backend: str) -> None:
+    """Of a branched model, too, whose chains have streams of their own."""
+    for stream in (branched().with_backend(backend).stateful(), small().with_backend(backend).stateful()):
+        ended, seen = threading.Event(), [0]
+
+        def look(stream: Stream = stream, ended: threading.Event = ended, seen: list[int] = seen) -> None:
+            while not ended.is_set():
+                assert 0 <= stream.ticks <= 2000
+                seen[0] += 1
+
+        def push(stream: Stream = stream, ended: threading.Event = ended) -> None:
+            try:
+                for _ in range(2000):
+                    stream.push([1, 2, 3])
+            finally:
+                ended.set()
+
+        together(push, look)
+        assert stream.ticks == 2000
+        assert seen[0]
 
 
 def test_threads_that_take_turns_in_a_pool_get_their_streams_answers() -> None:

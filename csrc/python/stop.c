@@ -26,7 +26,7 @@ static int stop(void *unused) {
     }
     const PyGILState_STATE state = PyGILState_Ensure();
     const int raised = PyErr_CheckSignals() != 0;
-    if (raised) { /* those that are let go of may run anything, which shall find no error set and `kept` whole */
+    if (raised) { /* to release the old error may run any code: last, when no error is set and `kept` is complete */
         PyObject *raised_now[3], *before[3];
         PyErr_Fetch(&raised_now[0], &raised_now[1], &raised_now[2]);
         memcpy(before, kept, sizeof kept);

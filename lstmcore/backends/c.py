@@ -189,7 +189,6 @@ class Session:
             RUN_BOUND, address(self.handle), x, y, None, own, _refuse, np.ndarray, self.handle,
             yields=True, mean=mean, bind=BIND,
         )  # fmt: skip
-        self.ask, self.shape = _no_answer, ()  # Ctrl-C may come between these
         self._bound, self.ask, self.shape = bound, bound.ask, shape
         return bound
 

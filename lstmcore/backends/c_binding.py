@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcore import stopping
+from lstmcore.backends.streams import Busy
 from lstmcore.errors import BackendError
 from lstmcore.layers import Array
 
@@ -52,6 +53,8 @@ def check(code: int, what: str) -> None:
     if code == STOPPED:
         _stop.raise_kept()
         raise stopping.Stopped(what)
+    if code == BUSY:
+        raise Busy
     text = f"{what}: {ffi.string(lib.lstmcore_error(code)).decode()}"
     if code in (NO_SUCH_KERNEL, CANNOT_RUN):
         raise BackendError(f"{text}; kernels that run here: {', '.join(kernels_here())}")

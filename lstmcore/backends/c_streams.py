@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from lstmcore.backends.c_binding import (
     BAD_ARGUMENT,
-    BUSY,
     STOP,
     STOPPED,
     Bound,
@@ -62,7 +62,7 @@ class CSlider(Slider):
         ids = ffi.from_buffer("size_t[]", streams)
         check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
 
-    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
         given = self._apart(runner)
 
         def slow(x: Any) -> Array:
@@ -70,14 +70,10 @@ class CSlider(Slider):
             with np.errstate(over="ignore"):
                 return np.array(tick, np.float64)
 
-        def refuse(code: int) -> None:
-            if code == BUSY:
-                raise RuntimeError(busy)
-            check(code, "push")
-
         bound = Bound(
             PUSH_BOUND, address(self._handle), self.x, self.y,
-            slow, None if self.y.size == 1 else self.y.copy, refuse, np.ndarray, (self._handle, *self.memory),
+            slow, None if self.y.size == 1 else self.y.copy, functools.partial(check, what="push"), np.ndarray,
+            (self._handle, *self.memory),
             behind=BEHIND, catch_up=HURRY, finite=finite, input=None if given is self.x else given, mean=runner.mean,
         )  # fmt: skip
         return bound.run, bound.ask

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.backends.streams import OneByOne, Parts, Slider, answer_shape
+from lstmcore.backends.streams import Busy, OneByOne, Parts, Slider, alone, answer_shape
 from lstmcore.layers import Array, Layer, Recurrent
 from lstmcore.reference import merged
 
@@ -38,7 +39,7 @@ class GraphSlider(OneByOne):
         self._begun: Callable[[], None] | None = None  # what not all chains may have done yet
 
     def _take(self, stream: int, x: Array, y: Array) -> None:
-        self._settle()
+        self._settle()  # `seen` is then what it is
         self._do(functools.partial(self._take_tick, stream, x.copy(), y, self.seen[stream] + 1, {}))
 
     def _do(self, action: Callable[[], None]) -> None:
@@ -88,10 +89,14 @@ class GraphSlider(OneByOne):
         self.seen[stream] = 0
 
     def ticks(self, stream: int) -> int:
-        if not self.alone.taken:
-            with self.alone:
-                self._settle()
+        if self._begun is not None:  # whoever is at it will be through, and only looks need no other
+            with contextlib.suppress(Busy):
+                self._go_on()
         return self.seen[stream]
+
+    @alone
+    def _go_on(self) -> None:
+        self._settle()
 
     def _get(self, stream: int) -> tuple[Parts, int]:
         self._settle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -38,6 +38,8 @@ def state_parts(layers: Sequence[Layer], rows: int) -> dict[str, tuple[int, int]
 
 Run = Callable[[], Any]
 Ask = Callable[[Any], Any]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Slider(abc.ABC):
@@ -76,13 +78,12 @@ class Slider(abc.ABC):
         """
 
     @abc.abstractmethod
-    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
         """What takes the tick that is in `input()`, and what takes any tick, leaving it there; both answer.
 
         Args:
             runner: Whose slider this is.
             as_tick: Makes an array (F,) of a tick, or raises.
-            busy: The text of the RuntimeError where another thread is pushing.
             finite: Whether `as_tick` is to be asked about NaN and infinity.
         """
 
@@ -111,19 +112,33 @@ class Slider(abc.ABC):
         """Go on from such a state."""
 
 
-class Alone:
-    """`with` it, nobody else is: another thread, and a handler of signals that interrupts, is refused."""
+class Busy(RuntimeError):
+    """Somebody is in it."""
 
     def __init__(self) -> None:
-        self.taken = False
+        super().__init__(
+            "the stream is in use at this moment, by another thread or by a call that a handler of signals has "
+            "interrupted; it belongs to one at a time"
+        )
 
-    def __enter__(self) -> None:  # nothing in it lets another thread or a handler run
-        if self.taken:
-            raise RuntimeError("another thread, or what a handler of signals interrupts, is using it at this moment")
-        self.taken = True
 
-    def __exit__(self, *_: object) -> None:
-        self.taken = False
+def alone(method: F) -> F:
+    """Only one of an object's methods that are marked so runs at a time: another caller is refused."""
+
+    @functools.wraps(method)
+    def only_one(self: OneByOne, *args: Any) -> Any:
+        # Between these, and on the way out, Python lets neither another thread nor a handler of signals run. It would
+        # where a function of its own begins or ends, so this is no context manager.
+        was, self.taken = self.taken, True
+        try:
+            if was:
+                raise Busy
+            return method(self, *args)
+        finally:
+            if not was:
+                self.taken = False
+
+    return cast("F", only_one)
 
 
 class OneByOne(Slider):
@@ -135,7 +150,7 @@ class OneByOne(Slider):
     def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any], streams: int) -> None:
         super().__init__(features, answer, dtype)
         self.seen = [0] * streams
-        self.alone = Alone()
+        self.taken = False
 
     @abc.abstractmethod
     def _take(self, stream: int, x: Array, y: Array) -> None:
@@ -153,40 +168,37 @@ class OneByOne(Slider):
     def _set(self, stream: int, parts: Parts, ticks: int) -> None:
         """See `Slider.set`."""
 
+    @alone
     def push(self, streams: Array, x: Array, y: Array) -> None:
-        with self.alone:
-            for n, stream in enumerate(streams.tolist()):
-                self._take(stream, x[n], y[n, ...])
+        for n, stream in enumerate(streams.tolist()):
+            self._take(stream, x[n], y[n, ...])
 
+    @alone
     def reset(self, stream: int) -> None:
-        with self.alone:
-            self._reset(stream)
+        self._reset(stream)
 
+    @alone
     def get(self, stream: int) -> tuple[Parts, int]:
-        with self.alone:
-            return self._get(stream)
+        return self._get(stream)
 
+    @alone
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        with self.alone:
-            self._set(stream, parts, ticks)
+        self._set(stream, parts, ticks)
 
-    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], busy: str, finite: bool) -> tuple[Run, Ask]:
+    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
         given = self._apart(runner)
-        answer = self.y.item if self.y.size == 1 else self.y.copy
+        return functools.partial(self._answer, runner, given), lambda x: self._answer(runner, as_tick(x))
 
-        def answer_to(tick: Array) -> Any:
-            if self.alone.taken:
-                raise RuntimeError(busy)
-            with self.alone:
-                if tick is not given:
-                    with np.errstate(over="ignore"):
-                        given[...] = tick
-                if given is not self.x:
-                    self.x[...] = runner.take(tick)
-                self._take(0, self.x, self.y)
-                return answer()
-
-        return functools.partial(answer_to, given), lambda x: answer_to(as_tick(x))
+    @alone
+    def _answer(self, runner: Runner, tick: Array) -> Any:
+        given = self._given
+        if tick is not given:
+            with np.errstate(over="ignore"):
+                given[...] = tick
+        if given is not self.x:
+            self.x[...] = runner.take(tick)
+        self._take(0, self.x, self.y)
+        return self.y.item() if self.y.size == 1 else self.y.copy()
 
     def catch_up(self) -> None:
         """Nothing."""

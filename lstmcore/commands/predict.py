@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             os.path.exists(options.out) and os.path.samefile(path, options.out)
             for path in filter(os.path.exists, (options.model, options.data))
         ):
-            raise ValueError(f"{options.out}: is what is read; give another name")
+            raise ValueError(f"{options.out}: would replace the file that is read; give another name")
     data_files.ask(options.data)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     series, notes, names = data_files.read(options.data, options.columns.split(",") if options.columns else None)

@@ -179,7 +179,7 @@ def _answers(answer: Callable[[Array], Any], windows: Array, together: bool) -> 
 
 
 def _affordable(model: lstmcore.Model, lengths: Sequence[int]) -> list[int]:
-    """Those of `lengths`, the first ones before the others, that `MOST_WORK` is enough for. The others are told."""
+    """Those of `lengths`, the first ones before the others, that `MOST_WORK` is enough for. A note names the others."""
     each = sum(array.size for array in model.parameters.values()) + STEP * len(model.layers)
     left = MOST_WORK / (FEW * each)
     taken: list[int] = []

@@ -39,9 +39,9 @@ class Recording:
     """The lines of a file, read one by one in bounded memory; each `for` begins anew.
 
     Lines without a receive time since 1970 in front, or with one that is in another unit by damage, and lines longer
-    than a megabyte, are left out and counted. Where a gzip file is cut off or damaged, the lines before that place are
-    read. Receive times may be in ns, µs, ms or s: the size of the first one says in which (see `lstmcore.feed.clock`),
-    `unit` tells it, and lines come in ns.
+    than half a megabyte, are left out and counted. Where a gzip file is cut off or damaged, the lines before that place
+    are read. Receive times may be in ns, µs, ms or s: the size of the first one says in which (see
+    `lstmcore.feed.clock`), `unit` tells it, and lines come in ns.
 
     Args:
         path: A text file or a gzip file; which, its first bytes say.

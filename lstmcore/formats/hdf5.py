@@ -104,7 +104,7 @@ class Hdf5:
         if self._file.userblock_size or self._file.id.get_create_plist().get_sizes() != (8, 8):
             raise self._refused(f"{what}: expected offsets of 8 bytes from the file's beginning, as Keras writes them")
         with self._guard(f"{what} is damaged"):
-            return texts_of(self._data, self._heaps, self._h5py.h5o.get_info(self._groups[group].id).addr, name)
+            return texts_of(self._data, self._heaps, self._address(self._groups[group]), name)
 
     def read(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The dataset at `path`, which must be float32 or float64 as `dtype` says and have that shape.
@@ -144,12 +144,17 @@ class Hdf5:
                 raise self._refused(f"{inner!r:.200}: expected a group or a dataset, got {type(found).__name__}")
 
     def _once(self, found: h5py.Group | h5py.Dataset, path: str, seen: dict[int, str]) -> None:
-        address = self._h5py.h5o.get_info(found.id).addr
+        address = self._address(found)
         if address in seen:
             raise self._refused(f"{path!r:.200} and {seen[address]!r:.200} are the same thing under two names")
         seen[address] = path
         if len(seen) > MAX_OBJECTS:
             raise self._refused(f"more than {MAX_OBJECTS} groups and datasets")
+
+    def _address(self, found: h5py.Group | h5py.Dataset) -> int:
+        """Where its header is. (h5o.get_info also measures its index, for ever where that is damaged.)"""
+        low, high = self._h5py.h5g.get_objinfo(found.id, b".").objno
+        return int(low | high << 32)
 
     def _read(self, found: h5py.Dataset, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         h5d, h5t, creation = self._h5py.h5d, self._h5py.h5t, found.id.get_create_plist()
