@@ -1,7 +1,5 @@
 """`python -m lstmcore`."""
 
-import sys
+from lstmcore.cli import program
 
-from lstmcore.cli import main
-
-sys.exit(main())
+program()

@@ -85,6 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _finished(status)
 
 
+def program() -> NoReturn:
+    """What the shell starts: `main`, and then the end of the process.
+
+    After Ctrl-C without Python's own end of it, in which torch aborts now and then where it was interrupted. Files are
+    whole, and stdout is written.
+    """
+    status = main()
+    if status == INTERRUPTED:
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def _leave() -> NoReturn:
     """End the process in the middle of what it computes: files are whole, as they are written beside and renamed."""
     if sys.stderr.isatty():

@@ -562,7 +562,7 @@ def test_predict_refuses_other_bad_data(
     assert "at least 100 rows, got 60" in failing("whole.npy", "--window", "100")
     assert "no column names" in failing("whole.npy", "--columns", "a")
     assert "expected a name that ends in" in failing("whole.npy", "-o", "out.txt")
-    assert "would replace the file that is read; give another name" in failing(
+    assert "would replace a file that is read; give another name" in failing(
         "whole.npy", "-o", str(tmp_path / "whole.npy"), "--force"
     )
     assert "expected a file that ends in" in failing("whole.xls")

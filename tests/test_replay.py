@@ -246,7 +246,14 @@ def test_features_of_ones_own(recording: str, tmp_path: Path, capsys: pytest.Cap
     names = ["--features", "order_flow,elapsed,spread,imbalance"]
     assert main(["replay", recording, "--model", model, "--window", "7", *names]) == 0
     assert "window (7, 4)" in capsys.readouterr().out
-    assert "the model takes 4, got 10" in fails(capsys, recording, "--model", model)
+    told = "m.safetensors: takes 4 features, and --features names 10, by default those of the demo"
+    assert told in fails(capsys, recording, "--model", model)
+    for path in (model, recording):  # not over what is read
+        before = Path(path).read_bytes()
+        assert "would replace a file that is read" in fails(
+            capsys, recording, "--model", model, *names, "--json", path, "--force"
+        )
+        assert Path(path).read_bytes() == before
     assert "got 'colour'" in fails(capsys, recording, "--model", model, "--features", "colour,a,b,c")
     assert "tick_size: expected 1e-15 to 1e+15, got 0" in fails(
         capsys, recording, "--model", model, "--tick-size", "0", *names

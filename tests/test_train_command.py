@@ -145,6 +145,12 @@ def test_two_processes_write_once(trained: Path, tmp_path: Path) -> None:
     [
         ("window = 10", "windw = 10", "data.windw: unknown key; perhaps 'window'; known are path, features"),
         ('embargo = "2 hours"', "horizon = 4", "split.horizon: unknown key; it is data.horizon; known are train, test"),
+        (
+            '"a", "b", "c"',
+            '"a", "b", "up"',
+            "data.features: 'up' is the target, which a model must not see; leave it out",
+        ),
+        ('"a", "b", "c"', '"a", "time"', "data.features: 'time' is the timestamp, which a model must not see"),
         ("hidden = 8", "patience = 8", "model.patience: unknown key; it is training.patience; known are kind"),
         ("[training]", "[trainning]", r"unknown section \[trainning\]; perhaps 'training'; known are data, split"),
         ("window = 10", 'window = "10"', "data.window: expected a whole number, got str '10'"),
@@ -176,7 +182,7 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, old: str, new: str, text: str
     [
         ('timestamp = "time"', 'timestamp = "tim"', "no column 'tim'; there are time, a, b, c, up, price, gap"),
         ('timestamp = "time"', 'timestamp = "up"', "ticks.csv: column 'up': row"),
-        ('target = "up"', 'target = "a"', "ticks.csv: column 'a': expected 0 or 1, got 2.04"),
+        ('target = "up"', 'target = "price"', "ticks.csv: column 'price': expected 0 or 1, got "),
         ('["a", "b", "c"]', '["a", "up2"]', "ticks.csv: no column 'up2'; there are time, a"),
         ('"30 days"', '"300 days"', "wrong.toml: split: times: too short for one fold"),
         ('"30 days"', "300", 'wrong.toml: split.train: expected a timedelta64, or text such as "12 months", got 300'),
@@ -231,6 +237,7 @@ def test_labels_from_a_price() -> None:
     np.testing.assert_array_equal(rises(price, 2, 0.0), [1, np.nan, 1, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(rises(price, 1, 0.005), [1, 0, np.nan, np.nan, 1, np.nan])
     np.testing.assert_array_equal(rises(price, 9, 0.0), [np.nan] * 6)
+    np.testing.assert_array_equal(rises(np.array([-100, -100.5, -99, 0, 0]), 1, 0.01), [0, 1, 1, 0, np.nan])  # a spread
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

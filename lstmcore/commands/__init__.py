@@ -67,7 +67,9 @@ def positive(text: str) -> int:
     return number
 
 
-def check_new(path: str, force: bool) -> None:
-    """Raise FileExistsError where something is at `path`, unless `force`."""
+def check_new(path: str, force: bool, *read: str) -> None:
+    """Raise FileExistsError where something is at `path`, unless `force`; ValueError for one of the files to `read`."""
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{path}: exists already; --force overwrites it")
+    if os.path.exists(path) and any(os.path.exists(each) and os.path.samefile(each, path) for each in read):
+        raise ValueError(f"{path}: would replace a file that is read; give another name")

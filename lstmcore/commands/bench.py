@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     if options.json not in (None, "-"):
-        commands.check_new(options.json, options.force)
+        commands.check_new(options.json, options.force, options.model)
     names = [] if options.peers == "none" else options.peers.split(",") if options.peers else peers.installed()
     peers.ask(names)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     if Path(options.out).suffix.lower() not in SUFFIXES:
         raise ValueError(f"{options.out}: expected a name that ends in {', '.join(SUFFIXES)}")
-    commands.check_new(options.out, options.force)
+    commands.check_new(options.out, options.force, options.model)
     terminal.ask("plot", "matplotlib")
     data_files.ask(options.data)
     from lstmcore import plot

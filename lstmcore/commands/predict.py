@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -45,12 +44,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         if Path(options.out).suffix.lower() not in (".csv", ".npy"):
             raise ValueError(f"{options.out}: expected a name that ends in .csv or .npy")
-        commands.check_new(options.out, options.force)
-        if any(
-            os.path.exists(options.out) and os.path.samefile(path, options.out)
-            for path in filter(os.path.exists, (options.model, options.data))
-        ):
-            raise ValueError(f"{options.out}: would replace the file that is read; give another name")
+        commands.check_new(options.out, options.force, options.model, options.data)
     data_files.ask(options.data)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     series, notes, names = data_files.read(options.data, options.columns.split(",") if options.columns else None)
@@ -67,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         what = "window" if series.ndim == 3 else "row"
         terminal.note(
             f"{options.data}: NaN or infinity in {count:,} of {len(series):,} {what}s, the first of them {what} "
-            f"{first:,}; what is answered about them is likely NaN"
+            f"{first:,}; what is answered about them may be NaN, or wrong"
         )
     header, table = answer(model, series, options.window)
     if options.out:

@@ -60,14 +60,17 @@ def run(options: argparse.Namespace) -> int:
     from lstmcore.feed.messages import Parser
 
     if options.json not in (None, "-"):
-        commands.check_new(options.json, options.force)
+        commands.check_new(options.json, options.force, options.model, options.recording)
     names = engines.NAMES if options.engine == "both" else (options.engine,)
     peers.ask([name for name in names if name in peers.NAMES])
     model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
     window = steps_of(model, options.window)
     features = Features(options.tick_size, options.features.split(","))
     if len(features.names) != model.input_size:
-        raise ValueError(f"features: the model takes {model.input_size}, got {len(features.names)}")
+        raise ValueError(
+            f"{options.model}: takes {model.input_size} features, and --features names {len(features.names)}"
+            + (", by default those of the demo" if options.features == ",".join(FEATURES) else "")
+        )
     recording, parse = Recording(options.recording), Parser(options.symbol)
     every = [engines.build(name, model, window) for name in names]
     chunks = _chunks(recording, parse, features, options.ticks)

@@ -6,14 +6,13 @@ about what is in it: that is for `lstmcore.feed.messages`.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from lstmcore.feed.clock import NS_PER, unit_of
 from lstmcore.files import open_plain
@@ -39,9 +38,9 @@ class Recording:
     """The lines of a file, read one by one in bounded memory; each `for` begins anew.
 
     Lines without a receive time since 1970 in front, or with one that is in another unit by damage, and lines longer
-    than half a megabyte, are left out and counted. Where a gzip file is cut off or damaged, the lines before that place
-    are read. Receive times may be in ns, µs, ms or s: the size of the first one says in which (see
-    `lstmcore.feed.clock`), `unit` tells it, and lines come in ns.
+    than half a megabyte, are left out and counted. Where a gzip file is cut off, the lines before that place are read;
+    where it is damaged, those up to a block before. Receive times may be in ns, µs, ms or s: the size of the first one
+    says in which (see `lstmcore.feed.clock`), `unit` tells it, and lines come in ns.
 
     Args:
         path: A text file or a gzip file; which, its first bytes say.
@@ -69,9 +68,12 @@ class Recording:
         Raises FileNotFoundError, or another OSError, or ValueError, where the file cannot be opened.
         """
         found: list[bytes] = []
-        with open_plain(self.path, ValueError) as file, contextlib.suppress(*DAMAGE):
-            text = _text(file)
+        with open_plain(self.path, ValueError) as file:
+            unpacked = _Unpacked(file) if _is_gzip(file) else None
+            text = io.BufferedReader(unpacked) if unpacked else file
             while len(found) < lines and (line := text.readline(MAX_LINE)):
+                if unpacked and unpacked.damage and not line.endswith(b"\n"):
+                    break
                 found.append(line.rstrip(b"\r\n")[:most])
                 _skip_rest(text, line)
         return found
@@ -86,19 +88,20 @@ class Recording:
         """
         self.malformed, self.damage, self.position, self.unit = 0, "", 0, ""
         with open_plain(self.path, ValueError) as file:
-            try:
-                for line in self._lines(_text(file)):
-                    self.position = file.tell()
-                    yield line
-            except DAMAGE as error:
-                self.damage = str(error)
+            unpacked = _Unpacked(file) if _is_gzip(file) else None
+            for line in self._lines(io.BufferedReader(unpacked) if unpacked else file, unpacked):
+                self.position = file.tell()
+                yield line
+            self.damage = str(unpacked.damage or "") if unpacked else ""
             self.position = file.tell()
 
-    def _lines(self, text: IO[bytes]) -> Iterator[Line]:
+    def _lines(self, text: IO[bytes], unpacked: _Unpacked | None) -> Iterator[Line]:
         number, scale, sound, strange = 0, 0, False, 0
         last: tuple[int, str] | None = None  # of `strange` lines with another unit: its number, its unit
         while line := text.readline(MAX_LINE):
             number += 1
+            if unpacked and unpacked.damage and not line.endswith(b"\n"):
+                return  # the beginning of a line
             if _skip_rest(text, line):
                 self.malformed += 1
                 continue
@@ -110,6 +113,8 @@ class Recording:
             if unit != self.unit and self.unit:
                 # One alone is a damaged line, and so are some among as many that have no time at all.
                 if last and ((unit == last[1] and not sound) or strange >= max(1, self.malformed - strange)):
+                    if unpacked and unpacked.is_damaged():
+                        return
                     raise ValueError(
                         f"{self.path}: line {number}: the receive time {int(time)} is one in {unit}, line {last[0]} "
                         f"has one in {last[1]}, and the first is in {self.unit}; a recording has one unit"
@@ -131,10 +136,48 @@ def _skip_rest(text: IO[bytes], line: bytes) -> bool:
     return long
 
 
-def _text(file: io.BufferedReader) -> IO[bytes]:
-    """What a file holds, unpacked where it is compressed."""
-    compressed = file.peek(len(GZIP))[: len(GZIP)] == GZIP
-    return io.BufferedReader(gzip.GzipFile(fileobj=file)) if compressed else file
+def _is_gzip(file: io.BufferedReader) -> bool:
+    return file.peek(len(GZIP))[: len(GZIP)] == GZIP
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds, up to where it is cut off: a reader that buffers would drop what came just before.
+
+    Before other damage, the last block is left out: what is unpacked there may already be wrong.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._gzip = gzip.GzipFile(fileobj=file)
+        self._ready, self._last, self._ended = bytearray(), b"", False
+        self.damage: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        while not self._ready and not self._ended:
+            self._unpack()
+        data = self._ready[: len(into)]
+        del self._ready[: len(data)]
+        into[: len(data)] = data
+        return len(data)
+
+    def is_damaged(self) -> bool:
+        """Whether anything is wrong from here to the end; nothing is read after that."""
+        while not self._ended:
+            self._unpack()
+            self._ready.clear()
+        return self.damage is not None
+
+    def _unpack(self) -> None:
+        try:
+            block = self._gzip.read1(io.DEFAULT_BUFFER_SIZE)
+        except DAMAGE as error:
+            self.damage, block = error, b""
+            if isinstance(error, zlib.error):
+                self._last = b""
+        self._ready += self._last
+        self._last, self._ended = block, not block
 
 
 class Writer:

@@ -38,6 +38,7 @@ from lstmcore.formats.torch_value import Axis, TimeAxisError
 
 #: torch's tracer, and what keeps it quiet, work for one thread at a time.
 LOCK = threading.Lock()
+_reading = threading.local()  # `now`: this thread has it
 
 #: Windows and steps to trace with. They differ, so that no view can take one for the other.
 WINDOWS, STEPS = 3, 7
@@ -65,7 +66,7 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
     module = _unwrap(module)
     _check_module(module)
     shapes = _shapes_to_try(module, example)
-    with LOCK, torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(module)):
+    with _turn(module), torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(module)):
         module = own_copy(module)
         if checkpoint is not None:
             load_checkpoint(module, checkpoint)
@@ -87,6 +88,22 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
             stacklevel=3,
         )
     return layers
+
+
+@contextlib.contextmanager
+def _turn(module: nn.Module) -> Iterator[None]:
+    """One thread at a time. Raises UnsupportedError within such a turn of one's own, which would wait for its end."""
+    if getattr(_reading, "now", False):
+        raise UnsupportedError(
+            f"{type(module).__name__}: from_torch was called while from_torch runs, by a forward or by a handler of "
+            "signals; call it before"
+        )
+    with LOCK:
+        _reading.now = True
+        try:
+            yield
+        finally:
+            _reading.now = False
 
 
 def _unwrap(module: Any) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lstmcore.errors import UnsupportedError
-from lstmcore.formats.torch_copy import own_copy
+from lstmcore.formats.torch_copy import own_copy, with_weights
 from lstmcore.formats.torch_numbers import numbers_of
 from lstmcore.formats.torch_sizes import Watch
 from lstmcore.formats.torch_value import Axis, T
@@ -241,6 +241,7 @@ def _runnable(module: nn.Module, batch: Array, time_major: bool) -> tuple[nn.Mod
     In float64, rounding can neither hide nor feign a difference. A forward that names a dtype may not run so.
     """
     try:
+        module = with_weights(module)  # as they were traced: in float64 they would come out otherwise
         _answer(own_copy(module).double(), batch, time_major)
         twin = own_copy(module).double()
     except Exception:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 #: What a hook may keep answers in.
@@ -25,6 +28,26 @@ def own_copy(module: nn.Module) -> nn.Module:
             for name, hooks in vars(m).items():
                 if name.endswith("_hooks") and isinstance(hooks, dict):
                     hooks.update({key: _own_hook(hook, memo) for key, hook in hooks.items()})
+    return twin
+
+
+def with_weights(module: nn.Module) -> nn.Module:
+    """An own copy that holds its weights, where `module` computes some from others (weight and spectral norm)."""
+    twin = own_copy(module)
+    with torch.no_grad():
+        for m in twin.modules():
+            if parametrize.is_parametrized(m):  # remove_parametrizations would change the class, `module`'s too
+                names = list(cast("nn.ModuleDict", m.parametrizations))
+                values = {name: getattr(m, name).detach().clone() for name in names}
+                del m.parametrizations
+                m.__class__ = type(m).__bases__[0]
+                for name, value in values.items():
+                    setattr(m, name, nn.Parameter(value))
+            for hook in list(m._forward_pre_hooks.values()):
+                if isinstance(hook, WeightNorm):
+                    remove_weight_norm(m, hook.name)
+                elif isinstance(hook, SpectralNorm):
+                    remove_spectral_norm(m, hook.name)
     return twin
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import itertools
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from lstmcore.formats.torch_copy import filled
@@ -17,6 +19,7 @@ from lstmcore.formats.torch_copy import filled
 MOST_CODE = 1000  # functions that are looked at
 DEPTH = 4  # of containers in containers
 MOST_HELD = 1000  # elements of a container
+MOST_NUMBERS = 100_000  # in all that is reached from one variable
 
 
 def numbers_of(module: nn.Module) -> tuple[dict[float, str], dict[float, str]]:
@@ -94,14 +97,11 @@ class _Reader:
             value = value.__func__
         if callable(value) and not isinstance(value, nn.Module | type):
             self.add(value, owner)
-        elif hasattr(value, "__dict__") and not isinstance(value, nn.Module | types.ModuleType | type):
-            held = vars(value)
-            self._hold(_named(held, names), where)
         else:
-            self._hold(value, where)
+            self._hold(value, where, names)
 
-    def _hold(self, value: Any, where: str) -> None:
-        for number in _numbers(value):
+    def _hold(self, value: Any, where: str, names: Iterable[str] = ()) -> None:
+        for number in itertools.islice(_numbers(value, names), MOST_NUMBERS):
             self.held.setdefault(number, where)
 
 
@@ -116,13 +116,35 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(inner)
 
 
-def _numbers(value: Any, depth: int = DEPTH) -> Iterator[float]:
-    """The numbers above 1 in a number, a slice or a container of a few."""
+def _numbers(value: Any, names: Iterable[str] = (), depth: int = DEPTH) -> Iterator[float]:
+    """The numbers above 1 in a number, a slice, a container of a few, or in attributes of these names."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         if 1 < abs(value) < float("inf"):
             yield abs(value)
     elif isinstance(value, slice):
-        yield from _numbers((value.start, value.stop, value.step), depth)
-    elif depth and isinstance(value, list | tuple | set | frozenset | dict) and len(value) <= MOST_HELD:
-        for inner in value if not isinstance(value, dict) else (*value, *value.values()):
-            yield from _numbers(inner, depth - 1)
+        yield from _numbers((value.start, value.stop, value.step), names, depth)
+    elif isinstance(value, np.generic | np.ndarray):
+        if value.dtype.kind in "iuf" and value.size <= MOST_HELD:
+            yield from _numbers(value.ravel().tolist(), names)
+    elif not depth:
+        return
+    elif isinstance(value, list | tuple | set | frozenset | dict):
+        if len(value) <= MOST_HELD:
+            for inner in value if not isinstance(value, dict) else (*value, *value.values()):
+                yield from _numbers(inner, names, depth - 1)
+    elif not isinstance(value, nn.Module) and not _foreign(getattr(value, "__module__", None) or _name(value)):
+        for name in names:
+            yield from _numbers(_attribute(value, name), names, depth - 1)
+
+
+def _name(value: Any) -> str:
+    """A Python module's name, or that of a type's or an object's module."""
+    return value.__name__ if isinstance(value, types.ModuleType) else type(value).__module__
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """What is held under a name, in the object, its class or a slot; no code of a property or the like is run."""
+    found = inspect.getattr_static(value, name, None)
+    if isinstance(found, types.MemberDescriptorType):
+        return getattr(value, name, None)
+    return None if callable(found) and not isinstance(found, type) else found

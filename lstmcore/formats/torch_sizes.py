@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -91,6 +92,7 @@ class _Size(int):
         return _Size(value, self.watch, factor, offset)
 
     def __add__(self, other: int) -> int:
+        other = _as_python(other)
         if not isinstance(other, int) or isinstance(other, _Size):
             return int.__add__(self, other)
         return self._with(int(self) + other, self.factor, self.offset + other)
@@ -101,12 +103,14 @@ class _Size(int):
         return self._with(-int(self), -self.factor, -self.offset)
 
     def __sub__(self, other: int) -> int:
+        other = _as_python(other)
         return self + -other if type(other) is int else int.__sub__(self, other)
 
     def __rsub__(self, other: int) -> int:
         return -self + other
 
     def __mul__(self, other: int) -> int:
+        other = _as_python(other)
         if type(other) is not int:
             return int.__mul__(self, other)
         return self._with(int(self) * other, self.factor * other, self.offset * other)
@@ -114,6 +118,7 @@ class _Size(int):
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int) -> int:
+        other = _as_python(other)
         if type(other) is not int or other == 0:
             return int.__floordiv__(self, other)
         return self._with(int(self) // other, self.factor / other, self.offset / other)
@@ -121,8 +126,14 @@ class _Size(int):
     __hash__ = int.__hash__
 
 
+def _as_python(number: Any) -> Any:
+    """numpy's numbers, which may be no int and no float, as Python's; anything else as it is."""
+    return number.item() if isinstance(number, np.generic | np.ndarray) and number.ndim == 0 else number
+
+
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[_Size, Any], Any]:
     def method(self: _Size, other: Any) -> Any:
+        other = _as_python(other)
         if isinstance(other, int | float) and not isinstance(other, _Size) and self.factor:
             if not _own(sys._getframe(1)):  # torch compares sizes with its own
                 return compare(int(self), other)

@@ -56,6 +56,11 @@ class DataSection:
             raise ValueError("data: expected one of target, a column of labels, and price, to make them from")
         if len(set(self.features)) < len(self.features) or not self.features:
             raise ValueError("data.features: expected at least one column, and none of them twice")
+        for what, column in (("target", self.target), ("timestamp", self.timestamp)):
+            if column in self.features:
+                raise ValueError(
+                    f"data.features: {quoted(column)} is the {what}, which a model must not see; leave it out"
+                )
         for name, least in (("window", 1), ("horizon", 0 if self.price is None else 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}: expected at least {least}, got {getattr(self, name)}")

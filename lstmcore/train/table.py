@@ -60,10 +60,10 @@ def read_table(section: DataSection, folder: Path) -> Table:
 
 
 def rises(price: Array, horizon: int, threshold: float) -> Array:
-    """(rows,): 1 where the price `horizon` rows later is above price * (1 + threshold), else 0; NaN where unknown."""
+    """(rows,): 1 where the price, `horizon` rows later, is above price + |price| * threshold, else 0; NaN: unknown."""
     found = np.full(len(price), np.nan)
     now, later = price[: max(len(price) - horizon, 0)], price[horizon:]
-    found[: len(now)] = np.where(np.isnan(now) | np.isnan(later), np.nan, later > now * (1 + threshold))
+    found[: len(now)] = np.where(np.isnan(now) | np.isnan(later), np.nan, later > now * (1 + np.sign(now) * threshold))
     return found
 
 
