@@ -121,15 +121,21 @@ def again(target: str, scratch: Path, file: Path) -> list[str]:
 
 
 def build(scratch: Path, log: Path) -> None:
-    """Build the program that calls the C interface. Raises CalledProcessError."""
+    """Build the program that calls the C interface, guided where clang has its libraries. Raises CalledProcessError."""
     clang = next(filter(None, map(shutil.which, CLANGS)), None)
-    flags = SANITIZED + (GUIDED if clang else "")
-    setup = ["cmake", "-S", str(HERE.parent), "-B", str(scratch), "-DLSTMCORE_TESTS=ON", "-DCMAKE_BUILD_TYPE=None"]
-    compiler = [f"-DCMAKE_C_COMPILER={clang}"] if clang else []
-    with log.open("wb") as file:
-        for each in ([*setup, f"-DCMAKE_C_FLAGS={flags}", *compiler], ["cmake", "--build", str(scratch)]):
-            target = ["--target", "api_fuzz"] if "--build" in each else []
-            subprocess.run([*each, *target], stdout=file, stderr=file, check=True)
+    for compiler in (clang, None) if clang else (None,):
+        shutil.rmtree(scratch, ignore_errors=True)
+        flags = SANITIZED + (GUIDED if compiler else "")
+        setup = ["cmake", "-S", str(HERE.parent), "-B", str(scratch), "-DLSTMCORE_TESTS=ON", "-DCMAKE_BUILD_TYPE=None"]
+        setup += [f"-DCMAKE_C_FLAGS={flags}", *([f"-DCMAKE_C_COMPILER={compiler}"] if compiler else [])]
+        with log.open("ab") as file:
+            for each in (setup, ["cmake", "--build", str(scratch), "--target", "api_fuzz"]):
+                done = subprocess.run(each, stdout=file, stderr=file, check=compiler is None)
+                if done.returncode:
+                    print(f"fuzz: {compiler} cannot build it, see {log}; without guidance", file=sys.stderr)
+                    break
+            else:
+                return
 
 
 class Row(NamedTuple):
