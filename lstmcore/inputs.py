@@ -23,9 +23,7 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
 
     Always another array than `value`: what has been checked stays so, whatever other threads do to its shape or dtype.
     """
-    parts = value if isinstance(value, list | tuple) else (value,)
-    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
-        raise ValueError(f"{what}: a masked array with masked values; fill them first, with NaN if they are unknown")
+    check_unmasked(value, what)
     try:
         array = np.asarray(value).view()
     except ValueError as error:  # rows of different lengths
@@ -37,6 +35,13 @@ def as_real(value: npt.ArrayLike, what: str) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected real numbers, got {type(value).__name__} of dtype {array.dtype}")
     return array
+
+
+def check_unmasked(value: Any, what: str) -> None:
+    """Raise ValueError for a masked array, or a list of such, of which an array would lose the mask."""
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise ValueError(f"{what}: a masked array with masked values; fill them first, with NaN if they are unknown")
 
 
 def _from_pandas(value: Any, what: str) -> Array:

@@ -42,6 +42,8 @@ class SlidingPool:
     def __init__(
         self, model: Model, window: int, streams: int | Iterable[Hashable], *, on_nan: str = "propagate"
     ) -> None:
+        if not hasattr(model, "runner"):
+            raise TypeError(f"model: expected a Model, got {type(model).__name__}; lstmcore.load reads a file")
         self._model = model
         self._window = check_window(model, window)
         self._on_nan = as_choice(on_nan, "on_nan", ON_NAN)

@@ -9,6 +9,8 @@ Samples are named by their rows: 0, 1, 2, ...
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -17,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from lstmcore.folds import Fold, LeakageError, check_filled, others, show_folds
-from lstmcore.inputs import as_flag, as_integer
+from lstmcore.inputs import as_flag, as_integer, check_unmasked
 from lstmcore.layers import Array
 from lstmcore.spans import Spans, label_ends, read_spans
 from lstmcore.stamps import after, as_size, end_of, first_edge, instant, show_stamp
 from lstmcore.text import quoted
-from lstmcore.zones import Stamps
+from lstmcore.zones import Stamps, call
 
 __all__ = [
     "Fold",
@@ -108,15 +110,22 @@ def walk_forward(
     origin = first_edge(spans.stamps, [*sizes, roll], start)
     most = min(MAX_FOLDS, MAX_ROWS // len(stamps))
     end = end_of(stamps)
+    parts = 1
+    if stamps.dtype.kind != "M":
+        (origin, shift, *sizes), parts = _in_parts([origin, roll, *sizes])
+    else:
+        shift = roll
     found: list[list[Any]] = []  # of each fold, all of them before the first is cut: it holds every row
     while True:
-        begin = origin + len(found) * roll
+        begin = origin + len(found) * shift
         if begin < origin:  # numpy wraps around: the series has no stamp there
             break
         edges = [origin if expanding else begin]
         for size in sizes:
             begin = begin + size
             edges.append(begin)
+        if parts > 1 or stamps.dtype.kind == "f":
+            edges = [_rounded(edge, parts) for edge in edges]
         edges = [instant(edge, zone) for edge in edges]
         if not _reaches(stamps, end, edges[2], edges[3], min_coverage):
             break
@@ -132,6 +141,25 @@ def walk_forward(
             f"{show_stamp(edges[3], zone)}: the series ends at {show_stamp(stamps[-1], zone)}"
         )
     return [_cut(spans, edges, number) for number, edges in enumerate(found, 1)]
+
+
+def _in_parts(numbers: Sequence[int | float]) -> tuple[list[int], int]:
+    """Numbers as multiples of 1 / parts, and the parts.
+
+    Sums of these are exact. Those of floats are rounded, in each fold otherwise: one fold's test would end a little
+    behind or before the next one's start, and a row be in both or in none.
+    """
+    ratios = [number.as_integer_ratio() for number in numbers]
+    parts = max(below for _, below in ratios)  # powers of two
+    return [above * (parts // below) for above, below in ratios], parts
+
+
+def _rounded(edge: int, parts: int) -> float:
+    """The float next to edge / parts; the largest one beyond all."""
+    try:
+        return edge / parts
+    except OverflowError:
+        return math.copysign(sys.float_info.max, edge)
 
 
 def _reaches(stamps: Array, end: Any, start: Any, stop: Any, share: float) -> bool:
@@ -246,12 +274,18 @@ def check_no_leakage(
         times, horizon, label_end, embargo, window: As in `walk_forward`.
 
     Raises:
-        ValueError: A fold whose rows are none of the samples'.
+        ValueError: A fold whose rows are none of the samples', or that has a time zone where `times` have none, or the
+            reverse.
+        TypeError: Something that is no Fold.
         LeakageError: A span of training that overlaps one of validation or test, or is within the embargo of it; or
             one of validation and one of test. The text names a pair.
     """
+    if not isinstance(fold, Fold):
+        raise TypeError(f"fold: expected one Fold, got {type(fold).__name__}")
     zoned, ends, guarded, reach, _ = read_spans(times, horizon, label_end, embargo, window)
     stamps = zoned.values
+    if isinstance(fold.test_bounds[0], np.datetime64) and (fold.zone is None) != (zoned.zone is None):
+        raise ValueError(f"times: they have {call(zoned.zone)}, and the fold has {call(fold.zone)}: not those it is of")
     for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
         learned, judged = (_rows(getattr(fold, name), len(stamps), name) for name in (earlier, later))
         if not len(learned) or not len(judged):
@@ -274,7 +308,10 @@ def check_no_leakage(
 
 def _rows(given: Any, count: int, name: str) -> Array:
     """A fold's row numbers, sorted. Raises ValueError for others than 0 ... count - 1."""
-    rows = np.sort(np.asarray(given))
-    if len(rows) and (rows.ndim != 1 or rows.dtype.kind not in "iu" or rows[0] < 0 or rows[-1] >= count):
-        raise ValueError(f"fold.{name}: expected row numbers from 0 to {count - 1}, got {quoted(given)}")
-    return rows
+    check_unmasked(given, f"fold.{name}")
+    rows = np.asarray(given)
+    if rows.ndim == 1 and (rows.dtype.kind in "iu" or not len(rows)):
+        rows = np.sort(rows)
+        if not len(rows) or (rows[0] >= 0 and rows[-1] < count):
+            return rows
+    raise ValueError(f"fold.{name}: expected row numbers from 0 to {count - 1}, got {quoted(given)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.inputs import check_unmasked
 from lstmcore.layers import Array
 from lstmcore.text import NAME, clean, quoted
 from lstmcore.zones import UTC, Stamps, call, from_text, read_stamps
@@ -39,6 +40,7 @@ def as_stamps(value: Any, what: str, *, unknown: bool = False) -> Stamps:
         ValueError: Another shape, no stamp at all, NaT, NaN, infinity; several time zones, or some without one.
         TypeError: Neither datetimes nor numbers.
     """
+    check_unmasked(value.values if isinstance(value, Stamps) else value, what)
     stamps = value if isinstance(value, Stamps) else read_stamps(value, what)
     array = stamps.values
     if array.dtype.kind not in "Mfiu":

@@ -135,6 +135,11 @@ def test_streams_that_are_refused(streams: Any, error: type[Exception], text: st
         lstmcore.SlidingPool(small(), 5, streams)
 
 
+def test_a_pool_is_one_of_a_model() -> None:
+    with pytest.raises(TypeError, match=r"model: expected a Model, got str; lstmcore.load reads a file"):
+        lstmcore.SlidingPool("exit.safetensors", 5, 2)  # type: ignore[arg-type]
+
+
 def test_memory_that_is_not_there() -> None:
     pytest.importorskip("resource", reason="the system has no limits to set")
     code = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -312,6 +313,50 @@ def test_no_validation_in_days_beside_months() -> None:
     assert len({str([*map(str, folds)]) for folds in same}) == 1
 
 
+@given(
+    begin=st.floats(0.01, 3),
+    train=st.integers(2, 30),
+    validation=st.sampled_from([0, 2, 3, 5]),
+    test=st.integers(2, 5),
+    apart=st.sampled_from([0.1, 1 / 3, 0.7, 1e-3]),
+)
+@settings(max_examples=60, deadline=None)
+def test_tests_in_floats_leave_no_row_out_and_take_none_twice(
+    begin: float, train: int, validation: int, test: int, apart: float
+) -> None:
+    """Where one ends the next begins, to the last bit, however sums of floats are rounded."""
+    times = begin + np.arange(150) * apart
+    folds = windows.walk_forward(times, train * apart, validation * apart * 1.0001, test * apart, horizon=0)
+    for one, other in pairwise(folds):
+        assert one.test_bounds[1] == other.test_bounds[0]
+    rows = np.concatenate([fold.test for fold in folds])
+    np.testing.assert_array_equal(rows, np.arange(rows[0], rows[-1] + 1))
+
+
+def test_masked_samples_are_refused() -> None:
+    times = np.arange(100)
+    hidden = np.ma.array(times, mask=times >= 50)
+    for given_, name in (({"times": hidden, "horizon": 2}, "times"), ({"label_end": hidden + 2}, "label_end")):
+        with pytest.raises(ValueError, match=f"{name}: a masked array with masked values"):
+            windows.walk_forward(**{"times": times, "train": 30, "validation": 10, "test": 10} | given_)
+    fold = windows.purged_kfold(times, 4, horizon=2)[0]
+    with pytest.raises(ValueError, match=r"fold.train: a masked array"):
+        windows.check_no_leakage(dataclasses.replace(fold, train=hidden), times, horizon=2)
+
+
+def test_a_fold_is_looked_at_in_the_times_that_it_is_of() -> None:
+    zoned = [datetime.datetime(2020, 1, 1, n, tzinfo=datetime.timezone.utc) for n in range(20)]
+    naive = np.array([each.replace(tzinfo=None) for each in zoned], "datetime64[us]")
+    for times, others in ((zoned, naive), (naive, zoned)):
+        fold = windows.purged_kfold(times, 4, horizon="1 hour")[0]
+        windows.check_no_leakage(fold, times, horizon="1 hour")
+        with pytest.raises(ValueError, match=r"times: they have .* time zone.*, and the fold has .*time zone"):
+            windows.check_no_leakage(fold, others, horizon="1 hour")
+    for no_fold in ([fold], None, {"train": [1]}):
+        with pytest.raises(TypeError, match="fold: expected one Fold, got"):
+            windows.check_no_leakage(no_fold, naive, horizon=0)  # type: ignore[arg-type]
+
+
 def test_samples_without_a_label_are_outside() -> None:
     ends = windows.label_ends(DAYS, 10)  # of trading days, or any: in rows
     folds = windows.walk_forward(DAYS, "12 months", "3 months", "9 months", label_end=ends, min_coverage=0.1)
@@ -341,7 +386,7 @@ def test_bad_kfold() -> None:
         windows.purged_kfold(np.arange(10), 10**12, horizon=0)
 
 
-@pytest.mark.parametrize("rows", [[-7, 2], [5000], [1.5], [True, False]])
+@pytest.mark.parametrize("rows", [[-7, 2], [5000], [1.5], [True, False], np.array(5), None, {3}, slice(3)])
 def test_leakage_is_not_looked_for_in_rows_that_are_none(rows: list[Any]) -> None:
     fold = next(iter(windows.purged_kfold(np.arange(100), 4, horizon=2)))
     strange = dataclasses.replace(fold, test=np.array(rows))

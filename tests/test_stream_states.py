@@ -288,3 +288,20 @@ def test_what_a_stream_shows() -> None:
 def test_the_parts_of_a_state_have_names() -> None:
     with pytest.raises(ValueError, match="state: expected the names of its parts as keys, got 1"):
         small().sliding(5).restore({1: np.zeros(3)})  # type: ignore[dict-item]
+
+
+def test_a_state_does_not_replace_a_model(tmp_path: Path) -> None:
+    """It may replace a state, and what is no safetensors file at all."""
+    path, stream = tmp_path / "bot.safetensors", small().sliding(5)
+    small().save(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"bot.safetensors: there is another safetensors file, perhaps a model; give"):
+        stream.save(path)
+    with pytest.raises(ValueError, match="perhaps a model"):
+        lstmcore.SlidingPool(small(), 5, 2).save(path)
+    assert path.read_bytes() == before
+    for content in (b"", before[: len(before) // 2]):
+        path.write_bytes(content)
+        stream.save(path)
+        stream.save(path)
+        stream.restore(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 import time
+import types
 
 import numpy as np
 import pytest
@@ -206,3 +208,73 @@ def test_any_slice_and_branch_loads_right_or_is_refused(cut, when, then, k, k_wh
         except (RuntimeError, IndexError):  # an empty cut
             continue
         np.testing.assert_allclose(wide(x), expected, rtol=1e-9, atol=1e-12)
+
+
+class _Settings:
+    longest = 60
+
+
+@dataclasses.dataclass
+class _Slotted:
+    __slots__ = ("longest",)
+    longest: int
+
+
+NUMBERS = {
+    **{f"numpy's {kind.__name__}": kind(60) for kind in (np.int64, np.int32, np.uint8, np.float32, np.float64)},
+    "an array": np.array(60),
+    "a tensor": torch.tensor(60),
+}
+CONFIGS = {
+    "an object in an object": types.SimpleNamespace(inner=types.SimpleNamespace(longest=60)),
+    "an object in a dict": {"inner": types.SimpleNamespace(longest=60)},
+    "a class": _Settings,
+    "an object's class": _Settings(),
+    "slots": _Slotted(60),
+}
+
+
+def _longest(config):
+    if hasattr(config, "longest"):
+        return config.longest
+    return (config["inner"] if isinstance(config, dict) else config.inner).longest
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        lambda m, x: x.shape[1] > m.longest,
+        lambda m, x: m.longest < x.shape[1],
+        lambda m, x: x.shape[1] - m.longest > 0,
+        lambda m, x: len(x[0]) > m.longest,
+    ],
+    ids=["compared", "reversed", "subtracted", "len"],
+)
+def test_limits_that_are_not_pythons_numbers_are_tried(name, beyond):
+    module = trained(Forward(lambda m, x: -_last(m, x) if beyond(m, x) else _last(m, x), longest=NUMBERS[name]))
+    with pytest.raises(lstmcore.UnsupportedError):  # some are refused as such
+        lstmcore.from_torch(module)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_limits_that_lie_deep_in_a_config_are_tried(name):
+    """Where the comparison is not seen: of numbers that are no sizes any more."""
+    module = trained(
+        Forward(
+            lambda m, x: -_last(m, x) if int(x.shape[1]) > _longest(m.config) else _last(m, x), config=CONFIGS[name]
+        )
+    )
+    with pytest.raises(lstmcore.UnsupportedError, match="60"):
+        lstmcore.from_torch(module)
+
+
+_MODULE = types.ModuleType("settings_of_ones_own")
+_MODULE.longest = 60
+
+
+def test_limits_in_a_python_module_are_tried():
+    with pytest.raises(lstmcore.UnsupportedError, match="60"):
+        lstmcore.from_torch(
+            trained(Forward(lambda m, x: -_last(m, x) if int(x.shape[1]) > _MODULE.longest else _last(m, x)))
+        )

@@ -27,9 +27,21 @@ def check_name(path: str | os.PathLike[str]) -> None:
 
 
 def save(state: Mapping[str, Array], kind: str, path: str | os.PathLike[str]) -> None:
-    """Write a state of a kind of stream. Raises ValueError for another suffix than .safetensors."""
+    """Write a state of a kind of stream. Raises ValueError for another suffix than .safetensors, and over tensors
+    that are no state, such as a model."""
     check_name(path)
+    if _has_others(path):
+        raise ValueError(f"{os.fspath(path)}: there is another safetensors file, perhaps a model; give another name")
     write_whole(path, safetensors.numpy.save(dict(state), {STATE: kind, CHECKSUM: checksum(state)}))
+
+
+def _has_others(path: str | os.PathLike[str]) -> bool:
+    """Whether a safetensors file is there that is no state."""
+    try:
+        with open_tensors(os.fspath(path)) as (metadata, _):
+            return STATE not in metadata
+    except (OSError, ModelFormatError):
+        return False
 
 
 def checksum(state: Mapping[str, Array]) -> str:

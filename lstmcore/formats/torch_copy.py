@@ -14,6 +14,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
+from lstmcore.errors import UnsupportedError
+
 #: What a hook may keep answers in.
 CONTAINERS = (list, dict, set)
 
@@ -23,7 +25,12 @@ def own_copy(module: nn.Module) -> nn.Module:
     that keep what they see in containers of their own."""
     memo: dict[int, Any] = {}
     with _Detached():
-        twin = copy.deepcopy(module, memo)
+        try:
+            twin = copy.deepcopy(module, memo)
+        except TypeError as error:
+            raise UnsupportedError(
+                f"{_what_stays(module)}: {error}; from_torch works on a copy: take it away"
+            ) from error
         for m in twin.modules():
             for name, hooks in vars(m).items():
                 if name.endswith("_hooks") and isinstance(hooks, dict):
@@ -49,6 +56,18 @@ def with_weights(module: nn.Module) -> nn.Module:
                 elif isinstance(hook, SpectralNorm):
                     remove_spectral_norm(m, hook.name)
     return twin
+
+
+def _what_stays(module: nn.Module) -> str:
+    """What cannot be copied, by name: "encoder.lock, a lock"."""
+    for path, m in module.named_modules():
+        for name, value in vars(m).items():
+            if name not in ("_modules", "_parameters", "_buffers"):
+                try:
+                    copy.deepcopy(value)
+                except TypeError:
+                    return f"{path}.{name}, a {type(value).__name__}".removeprefix(".")
+    return type(module).__name__
 
 
 class _Detached(TorchFunctionMode):

@@ -47,6 +47,8 @@ class _Reader:
         self.seen: set[tuple[types.CodeType, int]] = set()
         self.written: dict[float, str] = {}
         self.held: dict[float, str] = {}
+        self.names: set[str] = set()  # of attributes and variables, in all code
+        self.holders: list[tuple[Any, str]] = []  # what may hold numbers
 
     def add(self, function: Any, owner: Any) -> None:
         """`function`, called as a method of `owner`."""
@@ -70,6 +72,9 @@ class _Reader:
             if key not in self.seen:
                 self.seen.add(key)
                 self._read(function, owner)
+        for value, where in self.holders:
+            for number in itertools.islice(_numbers(value, self.names), MOST_NUMBERS):
+                self.held.setdefault(number, where)
 
     def _read(self, function: types.FunctionType, owner: Any) -> None:
         where = f"{os.path.basename(function.__code__.co_filename)}, in {function.__qualname__}"
@@ -80,29 +85,29 @@ class _Reader:
                 if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
                     for number in _numbers(instruction.argval):
                         self.written.setdefault(number, where)
+        self.names |= names
         self._hold((function.__defaults__, function.__kwdefaults__), where)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         enclosing = {name: cell.cell_contents for name, cell in cells if filled(cell)}
         for name, value in {**_named(function.__globals__, names), **enclosing}.items():
-            self._use(value, owner, f"{name} in {where}", names)
+            self._use(value, owner, f"{name} in {where}")
         for name in names:
             attribute = inspect.getattr_static(owner, name, None)
             if isinstance(attribute, property) and attribute.fget:
                 self.add(attribute.fget, owner)
             elif attribute is not None:
-                self._use(attribute, owner, f"{name} of {type(owner).__name__}", names)
+                self._use(attribute, owner, f"{name} of {type(owner).__name__}")
 
-    def _use(self, value: Any, owner: Any, where: str, names: set[str]) -> None:
+    def _use(self, value: Any, owner: Any, where: str) -> None:
         if isinstance(value, staticmethod | classmethod):
             value = value.__func__
         if callable(value) and not isinstance(value, nn.Module | type):
             self.add(value, owner)
         else:
-            self._hold(value, where, names)
+            self._hold(value, where)
 
-    def _hold(self, value: Any, where: str, names: Iterable[str] = ()) -> None:
-        for number in itertools.islice(_numbers(value, names), MOST_NUMBERS):
-            self.held.setdefault(number, where)
+    def _hold(self, value: Any, where: str) -> None:
+        self.holders.append((value, where))
 
 
 def _named(variables: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
