@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from lstmcore import terminal
 from lstmcore.errors import ModelFormatError
+from lstmcore.text import quoted
 
 #: How a pointer file of Git LFS begins, which a clone without Git LFS has in place of a large file.
 LFS = b"version https://git-lfs.github.com/spec/v1"
@@ -26,6 +27,16 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 MAX_NAME = 200  # bytes of a file's name that its part has in its own, which may have 255 on most file systems
+
+
+def as_name(path: Any, what: str) -> str:
+    """A file's name as text. Raises TypeError for what is none, ValueError for one that no file can have."""
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(name, str):
+        raise TypeError(f"{what}: expected a file's name, a str or a Path, got {quoted(path)}")
+    if "\0" in name:
+        raise ValueError(f"{what}: a file's name has no NUL in it, got {quoted(name)}")
+    return name
 
 
 def open_plain(

@@ -197,6 +197,8 @@ def as_lengths(lengths: npt.ArrayLike, windows: Array) -> Array:
     """
     array = as_real(lengths, "lengths")
     n, steps = windows.shape[:2]
+    if array.size == 0:  # an empty list is one of floats for numpy
+        array = array.astype(np.intp)
     if array.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected integers, got dtype {array.dtype}")
     if array.ndim == 0:

@@ -46,6 +46,7 @@ def predict_windows(
     if len(ticks) < length:
         raise ValueError(f"series: expected at least the window's {length} rows, got {len(ticks)}")
     count = (len(ticks) - length) // stride + 1
+    stride = min(stride, len(ticks))  # all that is longer is one window
     shape = (count, *(n if isinstance(n, int) else length for n in model.output_shape))
     dtype = model.runner.dtype
     answers = np.empty(shape, dtype) if out is None else as_out(out, shape, dtype)

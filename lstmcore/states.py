@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from lstmcore.files import as_name
 from lstmcore.inputs import as_real
 from lstmcore.layers import Array
 from lstmcore.text import NAME, clean, listed, quoted
@@ -64,7 +65,7 @@ def fit(source: Source, kind: str, expected: Mapping[str, Array]) -> dict[str, A
     from lstmcore.formats import states
 
     if not isinstance(source, Mapping):
-        return states.read(os.fspath(source), kind, expected)
+        return states.read(as_name(source, "state"), kind, expected)
     other = next((name for name in source if not isinstance(name, str)), None)
     if other is not None:
         raise ValueError(f"state: expected the names of its parts as keys, got {quoted(other)}")

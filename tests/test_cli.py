@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -148,6 +149,7 @@ def test_inspect_tells_layers_sizes_and_what_is_folded(model_file: str, capsys: 
     assert all(layer.name in text for layer in model.layers)
 
 
+@pytest.mark.filterwarnings("always:.*NaN or infinite weights:RuntimeWarning")
 def test_inspect_flags_weights_that_are_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = random_model(1)
     layers = list(model.layers)
@@ -373,6 +375,7 @@ class Score(nn.Module):
 """
 
 
+@pytest.mark.filterwarnings("always:.*NaN or infinite weights:RuntimeWarning")
 def test_verify_fails_where_finite_windows_have_nan_for_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -455,6 +458,54 @@ def test_predict_says_where_numbers_are_not_finite(
     assert main(["predict", model_file, file]) == 0
     told = f"x.npy: NaN or infinity in 2 of {shape[0]} {what}s, the first of them {what} 3;"
     assert told in capsys.readouterr().err
+
+
+def test_predict_says_which_columns_are_far_from_what_the_scaler_knows(
+    model_file: str, series: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unix times where a price was, for example: every answer is then the same."""
+    names = ["a", "", "c", "d"]
+    rows = series.tolist()
+    plain = write_csv(tmp_path / "plain.csv", names, rows)
+    assert main(["predict", model_file, plain]) == 0
+    said = capsys.readouterr().err
+    assert "the features are, in this order: a, (a column without a name), c, d" in said
+    assert "scales from its mean" not in said
+    times = write_csv(tmp_path / "times.csv", names, [[*row[:2], 1.7e18 + n, row[3]] for n, row in enumerate(rows)])
+    assert main(["predict", model_file, times]) == 0
+    said = capsys.readouterr().err
+    assert said.count("scales from its mean; is this the column that the model was trained on?") == 1
+    assert re.search(r"feature 2 \('c'\) is \de\+18 of the scaler's scales", said)
+    assert "'a' stands there twice" in fails(capsys, "predict", model_file, plain, "--columns", "a, c,a,d")
+
+
+@pytest.mark.filterwarnings("always:.*NaN or infinite weights:RuntimeWarning")
+def test_weights_that_are_not_finite_are_told(
+    model_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = lstmcore.load(model_file, backend="numpy")
+    layers = list(sound.layers)
+    layers[4] = layers[4].map_weights(lambda w: w * np.float32(np.nan))
+    path = tmp_path / "wrong.safetensors"
+    lstmcore.Model(layers, backend="numpy").save(path)
+    told = r"NaN or infinite weights in fc.weight, fc.bias"
+    with pytest.warns(RuntimeWarning, match=rf"wrong.safetensors: {told}"):
+        lstmcore.load(path)
+    with pytest.warns(RuntimeWarning, match=f"state_dict: {told}"):
+        lstmcore.from_state_dict({f"fc.{key}": w for key, w in layers[4].weights.items()}, [("fc", "Linear")])
+    assert main(["inspect", str(path)]) == 0
+    assert capsys.readouterr().err.count("NaN or infinite weights in fc.weight, fc.bias") == 1
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
+        assert main(["convert", str(path), str(tmp_path / "wrong.onnx")]) == 0
+        assert "all its answers are NaN or infinite, as the model's are" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["demo", "bench MODEL", "verify MODEL --against numpy"])
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", "9" * 30])
+def test_seeds_that_are_none(command: str, seed: str, model_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.replace("MODEL", model_file).split(), f"--seed={seed}"])
+    assert "argument --seed: expected a whole number of at least 0" in capsys.readouterr().err
 
 
 def test_predict_takes_the_number_columns_in_order_and_says_what_it_left_out(

@@ -437,6 +437,7 @@ def test_a_scaler_in_float64_before_layers_in_float32(form):
     np.testing.assert_allclose(model(x), answers(module, x), atol=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*NaN or infinite weights:RuntimeWarning")
 def test_not_a_number_and_infinity_in_weights_and_windows():
     module = trained(ExitModel())
     x = windows(3, 9, 8)

@@ -347,3 +347,17 @@ def test_backends_that_do_not_exist() -> None:
 
 def test_auto_takes_c() -> None:
     assert lstmcore.Model(small()).backend == "c"
+
+
+@pytest.mark.parametrize("path", [5, None, b"model.safetensors", "model\0.safetensors"])
+def test_names_that_no_file_has(path: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"path: (expected a file's name|a file's name has no NUL)"):
+        lstmcore.load(path)
+    with pytest.raises((TypeError, ValueError), match=r"state: (expected a file's name|a file's name has no NUL)"):
+        lstmcore.Model(small()).sliding(3).restore(path)
+
+
+def test_lengths_of_no_window_may_be_an_empty_list(model: lstmcore.Model) -> None:
+    assert model(np.zeros((0, 5, 3)), lengths=[]).shape == (0, 2)
+    with pytest.raises(TypeError, match=r"lengths: expected integers, got dtype float64"):
+        model(np.zeros((1, 5, 3)), lengths=[2.0])

@@ -264,6 +264,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
         lstmcore.load(tmp_path / "absent.safetensors")
 
 
+@pytest.mark.filterwarnings("ignore:.*NaN or infinite weights:RuntimeWarning")
 def test_nan_weights_are_kept(tmp_path: Path) -> None:
     spoiled = [layer.map_weights(lambda w: np.where(w > 0, np.nan, w).astype("f4")) for layer in layers()]
     lstmcore.Model(spoiled).save(tmp_path / "nan.safetensors")

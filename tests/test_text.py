@@ -153,6 +153,7 @@ def _said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
     return status, out, err
 
 
+@pytest.mark.filterwarnings("always:.*NaN or infinite weights:RuntimeWarning")
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_names_in_files_on_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,7 @@ from lstmcore.files import read_whole
 from lstmcore.formats.json_text import parse_any
 from lstmcore.formats.limits import allowed
 from lstmcore.formats.torch_suggest import NoLayersError
+from lstmcore.text import quoted
 
 MODEL = "a model file: .safetensors, .keras, .h5, .onnx, or .pt/.pth with --layers"
 MAX_LAYERS = 4 << 20  # bytes; the JSON of a thousand layers takes a tenth
@@ -65,6 +66,13 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return number
+
+
+def counted(text: str) -> int:
+    """An argument that counts something, or numbers it, from 0 on."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {quoted(text)}")
+    return int(text)
 
 
 def check_new(path: str, force: bool, *read: str) -> None:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=_threads, default="1,default", help="the peers' threads (1,default)")
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which takes half a minute")
-    parser.add_argument("--seed", type=int, default=0, help="of the windows and the order of the rounds")
+    parser.add_argument("--seed", type=commands.counted, default=0, help="of the windows and the order of the rounds")
     commands.add_backend(parser, "of this project's, only this backend (default: all, the best kernel first)")
     parser.add_argument(
         "--json",

@@ -29,7 +29,7 @@ RIGHT = 2e-6  # a float32 answer differs from the float64 reference by rounding 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
     parser.add_argument("--ticks", type=commands.positive, default=20_000, help="how many (20000)")
-    parser.add_argument("--seed", type=int, default=demo.SEED, help=f"of the market ({demo.SEED})")
+    parser.add_argument("--seed", type=commands.counted, default=demo.SEED, help=f"of the market ({demo.SEED})")
     parser.add_argument("--out", default="out", metavar="DIR", help="where the picture goes (out)")
     parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
     parser.add_argument("--no-plot", action="store_true", help="no picture")

@@ -13,7 +13,7 @@ from lstmcore import commands, terminal
 from lstmcore.backends.graph import cut, is_graph, lower
 from lstmcore.folding import fold
 from lstmcore.layers import Array, show
-from lstmcore.text import clean, listed
+from lstmcore.text import clean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +53,6 @@ def run(options: argparse.Namespace) -> int:
         ],
         "Weights",
     )
-    flawed = [w["name"] for w in facts["weights"] if w["nan"] or w["inf"]]
-    if flawed:
-        terminal.note(f"warning: NaN or infinite weights in {listed(flawed)}")
     return 0
 
 

@@ -12,6 +12,7 @@ import argparse
 import csv
 import io
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -20,10 +21,12 @@ import numpy as np
 import lstmcore
 from lstmcore import commands, files, terminal
 from lstmcore import data as data_files
-from lstmcore.layers import Array
-from lstmcore.text import listed
+from lstmcore.layers import Array, Scaler
+from lstmcore.text import listed, quoted
 from lstmcore.windows import windows
 
+SAMPLE = 10_000  # rows that are looked at for columns in the wrong places
+FAR_OFF = 1000  # scales from the mean; prices drift by some ten
 BATCH = 1 << 20  # numbers that one call is given: a few megabytes, whatever the series
 
 
@@ -47,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         commands.check_new(options.out, options.force, options.model, options.data)
     data_files.ask(options.data)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
-    series, notes, names = data_files.read(options.data, options.columns.split(",") if options.columns else None)
+    series, notes, names = data_files.read(options.data, _columns(options.columns))
     for text in notes:
         terminal.note(text)
     if series.shape[-1] != model.input_size:
@@ -55,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
         which = f" ({listed(names)}); --columns names the right ones" if names else ""
         raise ValueError(f"{options.data}: {came} columns of numbers; the model takes {taken} features{which}")
     if names is not None:  # a model file has no names of its own to compare with
-        terminal.note(f"{options.data}: the features are, in this order: {', '.join(names)}")
+        named = ", ".join(name or "(a column without a name)" for name in names)
+        terminal.note(f"{options.data}: the features are, in this order: {named}")
+    for text in _far_off(model, series, names):
+        terminal.note(f"{options.data}: {text}")
     count, first = not_finite(series)
     if count:
         what = "window" if series.ndim == 3 else "row"
@@ -75,6 +81,35 @@ def run(options: argparse.Namespace) -> int:
     elif not options.out:
         _write_csv(sys.stdout, header, table)
     return 0
+
+
+def _columns(text: str | None) -> list[str] | None:
+    """The columns that are asked for by name; None: nobody has asked. Raises ValueError for one that stands twice."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"--columns: {quoted(twice)} stands there twice")
+    return names
+
+
+def _far_off(model: lstmcore.Model, series: Array, names: Sequence[str] | None) -> Iterator[str]:
+    """What to say of features that lie nowhere near what the model's scaler was fitted to: other columns, perhaps."""
+    scaler = model.layers[0]
+    if not isinstance(scaler, Scaler):
+        return
+    rows = series.reshape(-1, series.shape[-1])
+    some = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64)
+    with np.errstate(all="ignore"):
+        off = np.abs((some - scaler.weights["mean"]) / scaler.weights["scale"])
+        usual = np.nanmedian(off, axis=0) if len(some) else np.zeros(model.input_size)
+    for feature in np.flatnonzero(usual > FAR_OFF).tolist():
+        name = f" ({quoted(names[feature])})" if names else ""
+        yield (
+            f"feature {feature}{name} is {usual[feature]:.0e} of the scaler's scales from its mean; is this the column "
+            "that the model was trained on?"
+        )
 
 
 def not_finite(series: Array) -> tuple[int, int]:

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--inputs", metavar="X", help="a .npy, .csv or .parquet of windows (T, F) or (N, T, F) to compare on as well"
     )
     parser.add_argument("--window", type=commands.positive, metavar="T", help="ticks in a random window (50)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random windows")
+    parser.add_argument("--seed", type=commands.counted, default=0, help="of the random windows")
     parser.add_argument("--tolerance", type=float, default=2e-6, help="the largest difference allowed (2e-6)")
     commands.add_backend(parser)
     commands.add_json(parser)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from lstmcore.errors import ModelFormatError
+from lstmcore.files import as_name
 from lstmcore.model import Model
+from lstmcore.text import listed
 
 if TYPE_CHECKING:
     import torch
@@ -48,13 +52,16 @@ def load(
         ModelFormatError: A file that is damaged, hostile, of another format or version, or inconsistent.
         UnsupportedError: A part of the model that lstmcore has no equation for, or a package that is not installed.
         BackendError: A backend or kernel that cannot run here.
+        TypeError: A `path` that is no file's name.
+
+    Warns RuntimeWarning where weights are NaN or infinite; so do `from_state_dict` and `from_torch`.
 
     >>> import numpy as np
     >>> from lstmcore.demo.run import MODEL  # the model that the package ships
     >>> load(MODEL)(np.zeros((50, 10))).shape
     (1,)
     """
-    file = os.fspath(path)
+    file = as_name(path, "path")
     suffix = Path(file).suffix.lower()
     if suffix not in READERS:
         known = ", ".join(each for each in READERS if each != ".pt2")
@@ -63,7 +70,7 @@ def load(
     if layers is not None and READERS[suffix] not in ("torch_state_dict", "safetensors"):
         raise ValueError(f"{file}: layers: only a state_dict (.pt, .pth) needs them; this file has its architecture")
     found = reader.read(file) if layers is None else reader.read(file, layers)
-    return Model(found, backend=backend, kernel=kernel)
+    return _sound(Model(found, backend=backend, kernel=kernel), file)
 
 
 def from_state_dict(
@@ -90,7 +97,7 @@ def from_state_dict(
     """
     from lstmcore.formats import torch_state_dict
 
-    return Model(torch_state_dict.from_state_dict(state, layers), backend=backend, kernel=kernel)
+    return _sound(Model(torch_state_dict.from_state_dict(state, layers), backend=backend, kernel=kernel), "state_dict")
 
 
 def from_torch(
@@ -133,5 +140,14 @@ def from_torch(
         raise TypeError(f"scaler: expected a pair (mean, scale), got {type(scaler).__name__}")
     from lstmcore.formats import torch as torch_format
 
-    model = Model(torch_format.read(module, checkpoint=checkpoint, example=example), backend=backend, kernel=kernel)
+    layers = torch_format.read(module, checkpoint=checkpoint, example=example)
+    model = _sound(Model(layers, backend=backend, kernel=kernel), type(module).__name__)
     return model if scaler is None else model.with_scaler(*scaler)
+
+
+def _sound(model: Model, what: str) -> Model:
+    """The model, with a RuntimeWarning where weights are NaN or infinite: of a training that went astray, perhaps."""
+    wrong = [name for name, weight in model.parameters.items() if not np.isfinite(weight).all()]
+    if wrong:
+        warnings.warn(f"{what}: NaN or infinite weights in {listed(wrong)}", RuntimeWarning, stacklevel=3)
+    return model
