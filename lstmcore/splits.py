@@ -284,7 +284,11 @@ def check_no_leakage(
         raise TypeError(f"fold: expected one Fold, got {type(fold).__name__}")
     zoned, ends, guarded, reach, _ = read_spans(times, horizon, label_end, embargo, window)
     stamps = zoned.values
-    if isinstance(fold.test_bounds[0], np.datetime64) and (fold.zone is None) != (zoned.zone is None):
+    if (
+        fold.test_bounds
+        and isinstance(fold.test_bounds[0], np.datetime64)
+        and (fold.zone is None) != (zoned.zone is None)
+    ):
         raise ValueError(f"times: they have {call(zoned.zone)}, and the fold has {call(fold.zone)}: not those it is of")
     for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
         learned, judged = (_rows(getattr(fold, name), len(stamps), name) for name in (earlier, later))

@@ -103,7 +103,7 @@ def _far_off(model: lstmcore.Model, series: Array, names: Sequence[str] | None) 
     some = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64)
     with np.errstate(all="ignore"):
         off = np.abs((some - scaler.weights["mean"]) / scaler.weights["scale"])
-        usual = np.nanmedian(off, axis=0) if len(some) else np.zeros(model.input_size)
+    usual = np.median(np.where(np.isfinite(off), off, 0), axis=0)
     for feature in np.flatnonzero(usual > FAR_OFF).tolist():
         name = f" ({quoted(names[feature])})" if names else ""
         yield (

@@ -121,25 +121,31 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(inner)
 
 
-def _numbers(value: Any, names: Iterable[str] = (), depth: int = DEPTH) -> Iterator[float]:
+def _numbers(
+    value: Any, names: Iterable[str] = (), depth: int = DEPTH, seen: set[int] | None = None
+) -> Iterator[float]:
     """The numbers above 1 in a number, a slice, a container of a few, or in attributes of these names."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if 1 < abs(value) < float("inf"):
+    if isinstance(value, int | float):
+        if not isinstance(value, bool) and 1 < abs(value) < float("inf"):
             yield abs(value)
-    elif isinstance(value, slice):
-        yield from _numbers((value.start, value.stop, value.step), names, depth)
+        return
+    seen = set() if seen is None else seen
+    if not depth or id(value) in seen:
+        return
+    seen.add(id(value))
+    parts: Iterable[Any] = ()
+    if isinstance(value, slice):
+        parts = value.start, value.stop, value.step
     elif isinstance(value, np.generic | np.ndarray):
         if value.dtype.kind in "iuf" and value.size <= MOST_HELD:
-            yield from _numbers(value.ravel().tolist(), names)
-    elif not depth:
-        return
+            parts = value.ravel().tolist()
     elif isinstance(value, list | tuple | set | frozenset | dict):
         if len(value) <= MOST_HELD:
-            for inner in value if not isinstance(value, dict) else (*value, *value.values()):
-                yield from _numbers(inner, names, depth - 1)
+            parts = (*value, *value.values()) if isinstance(value, dict) else value
     elif not isinstance(value, nn.Module) and not _foreign(getattr(value, "__module__", None) or _name(value)):
-        for name in names:
-            yield from _numbers(_attribute(value, name), names, depth - 1)
+        parts = [_attribute(value, name) for name in names]
+    for part in parts:
+        yield from _numbers(part, names, depth - 1, seen)
 
 
 def _name(value: Any) -> str:
