@@ -44,7 +44,7 @@ enum {
     LSTMCORE_NO_SUCH_KERNEL = 3, /* a kernel name that is not in kernels.def */
     LSTMCORE_CANNOT_RUN = 4,     /* a kernel that this processor, operating system or build cannot run */
     LSTMCORE_SEALED = 5,         /* a layer added to a model that has a session */
-    LSTMCORE_BUSY = 6,           /* a sliding that is in use, by another thread or by a call that is interrupted; nothing was done */
+    LSTMCORE_BUSY = 6,           /* a sliding is in use, by another thread or an interrupted call; nothing was done */
     LSTMCORE_STOPPED = 7         /* the caller's own function has stopped it: see lstmcore_session_watch */
 };
 

@@ -18,7 +18,7 @@ const char *lstmcore_error(int code) {
         [LSTMCORE_NO_SUCH_KERNEL] = "no kernel of that name",
         [LSTMCORE_CANNOT_RUN] = "this processor, operating system or build cannot run that kernel",
         [LSTMCORE_SEALED] = "the model has a session already",
-        [LSTMCORE_BUSY] = "in use at this moment, by another thread or by a call that a handler of signals has interrupted",
+        [LSTMCORE_BUSY] = "in use, by another thread or by a call that a handler of signals has interrupted",
         [LSTMCORE_STOPPED] = "the caller's own function has stopped it",
     };
     return code >= 0 && code <= LSTMCORE_STOPPED ? texts[code] : "unknown error";

@@ -1,5 +1,7 @@
-/* The state of a sliding window's streams: to begin again, to save, to restore. Who enters takes what the helper has not
- * begun, also of other streams, and wakes it for what is left. */
+/* The state of a sliding window's streams: to begin again, to save, to restore.
+ *
+ * Who enters takes what the helper has not begun, also of other streams, and wakes it for what is left.
+ */
 #include <string.h>
 
 #include "sliding.h"

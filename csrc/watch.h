@@ -31,8 +31,7 @@ static inline int watch_ask(watch *w) {
     return stop != 0;
 }
 
-/* Whether the call shall end, which is asked where enough has been done. A yes is not given twice: who hears it must end.
- */
+/* Whether the call shall end, asked where enough has been done. A yes is not given twice: who hears it must end. */
 static inline int watch_stops(watch *w) {
     return w->work < WATCH_WORK ? 0 : watch_ask(w);
 }
