@@ -261,6 +261,26 @@ def test_a_mean_that_float32_holds_is_kept_in_it() -> None:
     assert lstmcore.Model(model.layers[1:]).with_scaler([0.1, 0, 0], [1, 1, 1]).layers[1:] == model.layers[1:]
 
 
+def test_a_mean_that_was_read_with_fewer_digits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The windows that a module is compared on are those that its scaler is for."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from lstmcore.formats import torch as reader
+    from lstmcore.formats.torch_build import to_module
+
+    module, traced = to_module(wide_model(backend="numpy")), reader._trace_widened
+
+    def rounded(*arguments: Any) -> Any:
+        (scaler, *layers), *more = traced(*arguments)
+        mean = scaler.weights["mean"].astype(np.float32).astype(np.float64)
+        assert (mean != scaler.weights["mean"]).any()
+        return [scaler.replace(weights={**scaler.weights, "mean": mean}), *layers], *more
+
+    assert lstmcore.from_torch(module)
+    monkeypatch.setattr(reader, "_trace_widened", rounded)
+    with pytest.raises(lstmcore.UnsupportedError, match="differ from those of the layers that were traced"):
+        lstmcore.from_torch(module)
+
+
 def test_a_wide_mean_goes_to_torch_and_back() -> None:
     torch = pytest.importorskip("torch")
     from lstmcore.formats.torch_build import to_module

@@ -17,7 +17,7 @@ from lstmcore.formats.torch_numbers import numbers_of
 from lstmcore.formats.torch_sizes import Watch
 from lstmcore.formats.torch_value import Axis, T
 from lstmcore.formats.trials import ENDLESS, sizes
-from lstmcore.layers import Array, Recurrent
+from lstmcore.layers import Array, Recurrent, Scaler
 from lstmcore.model import Model
 
 #: How far right answers may differ, relative to the largest answer, by the precision the module runs in.
@@ -172,7 +172,7 @@ class _Trials:
         recurrent layer soon forgets it.
         """
         random = np.random.default_rng(steps)
-        batch = 2 * random.standard_normal((windows, steps, self.shape[2]))
+        batch = self._as_given(2 * random.standard_normal((windows, steps, self.shape[2])))
         if forgotten:
             batch[1, 0] = np.nan
         self.watch.sizes = windows, steps
@@ -201,6 +201,16 @@ class _Trials:
             f"the forward does something that its trace does not show: its answers to windows {batch.shape}{why} "
             f"differ from those of the layers that were traced with {self.shape} {how}. {DO}"
         )
+
+    def _as_given(self, batch: Array) -> Array:
+        """Numbers as the twin will have them; where a scaler stands first, about its mean and as wide as its scale."""
+        first = self.model.layers[0]
+        if isinstance(first, Scaler):
+            mean, scale = first.weights["mean"], first.weights["scale"]
+            if np.isfinite(mean).all() and np.isfinite(scale).all():
+                batch = mean + scale * batch
+        given: Array = as_input(self.twin, batch, False).double().cpu().numpy()
+        return given
 
     def refuse(self, why: str) -> NoReturn:
         """Raise an error that names the module."""

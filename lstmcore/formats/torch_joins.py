@@ -205,6 +205,10 @@ def _scaler(op: Op, x: Value, mean: Number, scale: Number) -> Value:
     weights = {}
     for key, value in {"mean": mean, "scale": scale}.items():
         tensor = torch.as_tensor(value, dtype=op.node.meta["val"].dtype)
+        if key == "mean" and isinstance(
+            value, torch.Tensor
+        ):  # it may have more digits: the difference was rounded later
+            tensor = value.to(torch.promote_types(tensor.dtype, value.dtype))
         if x.axes[-1] != F or tensor.numel() != math.prod(tensor.shape[-1:]):
             op.refuse(f"the constant of shape {tuple(tensor.shape)} is not one number for each feature")
         weights[key] = array(tensor.reshape(-1).expand(x.sizes["F"]))
