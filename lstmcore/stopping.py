@@ -22,6 +22,8 @@ R = TypeVar("R")
 #: Tell compiled code, if there is any, the address of this thread's flag, a C int, or 0: there is none.
 listeners: list[Callable[[int], None]] = []
 
+PATIENCE = 5.0  # seconds that a block may take to end, once Ctrl-C has raised in it
+
 _here = threading.local()
 
 
@@ -96,14 +98,15 @@ def check_flag(flag: Any) -> None:
 def or_else(end: Callable[[], object], seconds: float) -> Iterator[None]:
     """Call `end`, in another thread, where Ctrl-C has not raised within so many seconds: a library computes.
 
-    Of several, the first alone is followed. Does nothing outside the main thread, and where Ctrl-C does something else
-    than to raise KeyboardInterrupt.
+    Also where the block goes on for `PATIENCE` seconds after it has: Python drops what is raised while it calls
+    something back for itself, and a library may catch it. Of several, the first alone is followed. Does nothing outside
+    the main thread, and where Ctrl-C does something else than to raise KeyboardInterrupt.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield
         return
-    heard = threading.Event()
+    heard, left = threading.Event(), threading.Event()
 
     def handler(number: int, frame: Any) -> None:
         heard.set()
@@ -112,7 +115,7 @@ def or_else(end: Callable[[], object], seconds: float) -> Iterator[None]:
     def watch() -> None:
         while number := read.recv(1):
             if number[0] == signal.SIGINT:
-                if not heard.wait(seconds):
+                if not heard.wait(seconds) or not left.wait(PATIENCE):
                     end()
                 return
 
@@ -127,4 +130,5 @@ def or_else(end: Callable[[], object], seconds: float) -> Iterator[None]:
         undo.callback(lambda: signal.getsignal(signal.SIGINT) is handler and signal.signal(signal.SIGINT, before))
         signal.signal(signal.SIGINT, handler)
         undo.callback(heard.set)  # first: who comes now need not be given up
+        undo.callback(left.set)
         yield

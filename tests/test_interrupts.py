@@ -537,7 +537,7 @@ def test_a_graphs_tick_that_is_interrupted_again_and_again(backend: str, times: 
     np.testing.assert_array_equal(stream.push_many(x[stream.ticks :]), again.push_many(x)[4:])
 
 
-def test_a_library_that_does_not_listen_is_given_up() -> None:
+def test_a_library_that_does_not_listen_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)
     ended = threading.Event()
 
@@ -556,5 +556,12 @@ def test_a_library_that_does_not_listen_is_given_up() -> None:
     with stopping.or_else(ended.set, 0.2):
         pass
     assert not ended.is_set()
+    monkeypatch.setattr(stopping, "PATIENCE", 0.5)
+    with stopping.or_else(ended.set, 0.2):
+        alarm(0.1)
+        with contextlib.suppress(KeyboardInterrupt):  # as Python does in what it calls back
+            time.sleep(5)
+        assert not ended.is_set()
+        assert ended.wait(20)
     assert (signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)) == before
     assert not any(thread.name == "Ctrl-C" for thread in threading.enumerate())
