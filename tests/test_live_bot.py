@@ -292,3 +292,18 @@ def test_a_real_recording(tmp_path: Path) -> None:
     assert facts["counts"]["gaps"] == facts["counts"]["malformed"] == 0
     answers = np.load(tmp_path / "answers.npy")
     np.testing.assert_array_equal(answers, answers_by_windows(some, 0.1))
+
+
+def test_a_model_that_the_bot_cannot_ask_is_named(tmp_path: Path) -> None:
+    six = tmp_path / "six.safetensors"
+    weights = {"weight": np.ones((1, 6), np.float32), "bias": np.zeros(1, np.float32)}
+    lstmcore.Model([lstmcore.layers.Linear("fc", 6, 1, weights=weights)]).save(six)
+    (tmp_path / "text.safetensors").write_text("no model")
+    cases = {
+        six: r"six.safetensors: the model takes 6 features; the bot makes the demo's 10",
+        tmp_path / "none.safetensors": r"No such file.*none.safetensors",
+        tmp_path / "text.safetensors": r"text.safetensors: .*safetensors file",
+    }
+    for path, text in cases.items():
+        with pytest.raises(SystemExit, match=rf"^error: .*{text}"):
+            bots.main(["ws://127.0.0.1:1", "--model", str(path)])

@@ -34,6 +34,7 @@ from lstmcore.feed.features import Features  # noqa: E402
 from lstmcore.feed.messages import Parser, Quote  # noqa: E402
 from lstmcore.feed.recording import Writer  # noqa: E402
 from lstmcore.layers import Array  # noqa: E402
+from lstmcore.text import clean  # noqa: E402
 
 #: The moments of a tick that are kept, ns on time.perf_counter.
 STAMPS = ("read", "begun", "parsed", "featured", "answered", "acted", "caught_up")
@@ -160,8 +161,14 @@ def add_bot_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make(options: Any, recording: Writer | None = None) -> Bot:
-    """The bot that the arguments ask for."""
-    model = lstmcore.load(options.model)
+    """The bot that the arguments ask for. Ends the program where there is no such model, or one of other features."""
+    try:
+        model = lstmcore.load(options.model)
+        if model.input_size != len(FEATURES):
+            made = f"the bot makes the demo's {len(FEATURES)}"
+            raise ValueError(f"{options.model}: the model takes {model.input_size} features; {made}")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {clean(error)}") from None
     how = {name: getattr(options, name) for name in ("helper", "spin", "rehearse")}
     return Bot(model, options.window, options.tick_size, **how, recording=recording)
 
