@@ -30,11 +30,12 @@ def check(backend: str, layers: Sequence[L.Layer], exact: Any, x: Any, *more: An
     if model.runner.dtype == np.float64:
         close(model(x, *more), exact)
         return
-    # Twice the error that the same equations have in float32, where that is more than usual; and four times what it
-    # does in float64 to round each weight another way, since one run in float32 can be right by luck.
+    # Twice the error that the same equations have in float32, where that is more than usual; and eight times what it
+    # does in float64 to round each weight another way, since one run in float32 can be right by luck, and since an
+    # activation of the core may be off by four times as much as a weight is, 2 ulp, at every step.
     own = np.abs(lstmcore.Model(layers, backend="numpy").astype(np.float32)(x, *more) - exact)
     moved = [np.abs(answer(rounded(layers, seed), x, *more) - exact) for seed in range(3)]
-    allowed = (RELATIVE, TIMES_TORCH * largest(own), 2 * TIMES_TORCH * max(map(largest, moved)))
+    allowed = (RELATIVE, TIMES_TORCH * largest(own), 4 * TIMES_TORCH * max(map(largest, moved)))
     close(model(x, *more), exact, max(allowed))
 
 
