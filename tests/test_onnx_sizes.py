@@ -164,6 +164,9 @@ def test_a_slice_by_computed_bounds_is_refused_or_right(tmp_path, start, end, st
 @given(st.lists(st.tuples(EXPRESSIONS, st.sampled_from([1, -1, 0.5])), min_size=1, max_size=2), st.integers(1, 200))
 @example([(("Less", "N", 2, 0, 1), 1)], 12)
 @example([(("Greater", "T", 60, 0, 1), 1)], 12)
+@example([(("Less", 13, "T", "N", "F"), 1)], 1)
+@example([(("Less", 13, "T", "N", 3), 1)], 1)
+@example([(("Less", 13, "N", "T", 2), 1)], 1)
 def test_a_factor_that_sizes_choose_is_refused_or_right(tmp_path, factors, more):
     """`y if x.shape[0] > 1 else 2 * y`."""
     graph = Graph()

@@ -7,6 +7,7 @@ below, at and beyond every number that these are compared with or cut by: in bet
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from lstmcore.layers import Layer
 #: The sizes that any graph is read with: (windows, steps). The first two differ in both.
 USUAL = ((5, 11), (1, 13), (5, 1))
 SIZES = ("N", "T")
-BESIDE = {"N": 3, "T": 2}  # the other size where one is tried
+BESIDE = {"N": 3, "T": 2}  # the other size where one is tried, at least
 
 MOST_NODES = 100_000  # read in all trials of sizes that come from the graph's numbers
 
@@ -78,8 +79,11 @@ def _try_others(
             f"{source.file}: the sizes of a window or a batch are compared with {len(held)} numbers, {some}, ...: too "
             "many to be tried; export it with these sizes fixed"
         )
+    # The other size is none of the graph's numbers, or what depends on it would look like a constant.
+    taken = {given.get("F"), *map(abs, held)}
+    beside = {letter: next(n for n in itertools.count(least) if n not in taken) for letter, least in BESIDE.items()}
     for (letter, size), number in wanted.items():
-        reading = _reading(letters, given, BESIDE | {letter: size})
+        reading = _reading(letters, given, beside | {letter: size})
         what = f"read with {_show(reading)}, for the {_number(number)} in {held[number]}"
         advice = "cut the windows before they go in, and export the model without it"
         try:
