@@ -102,7 +102,8 @@ def test_against_float64_and_torch(layer: L.Recurrent, steps: int, seed: int, wi
     x = normal(rng, 3, steps, layer.input_size)
     state = start(layer, rng, 3) if with_state else None
     exact = exact_answer([layer], x, state)
-    allowed = max(FLOAT32 * max(1.0, largest(np.abs(exact))), TIMES_TORCH * inherent_error(layer, x, state, exact))
+    inherent = 2 * inherent_error(layer, x, state, exact)  # in chaotic layers nine runs may all be right by luck
+    allowed = max(FLOAT32 * max(1.0, largest(np.abs(exact))), TIMES_TORCH * inherent)
     found = lstmcore.Model([layer], backend="numba")(x, state)
     assert found.dtype == np.float32
     assert found.shape == exact.shape

@@ -167,6 +167,7 @@ def test_a_slice_by_computed_bounds_is_refused_or_right(tmp_path, start, end, st
 @example([(("Less", 13, "T", "N", "F"), 1)], 1)
 @example([(("Less", 13, "T", "N", 3), 1)], 1)
 @example([(("Less", 13, "N", "T", 2), 1)], 1)
+@example([(("Equal", "T", "N", "T", 0), 1)], 1)
 def test_a_factor_that_sizes_choose_is_refused_or_right(tmp_path, factors, more):
     """`y if x.shape[0] > 1 else 2 * y`."""
     graph = Graph()
@@ -231,7 +232,7 @@ def test_a_table_of_lengths_is_refused(tmp_path):
 
 
 def test_numbers_of_features_cost_no_trial(tmp_path, monkeypatch):
-    """A usual graph is read three times: its gates' and layers' sizes meet no size of a window."""
+    """A usual graph is read four times: its gates' and layers' sizes meet no size of a window."""
     from lstmcore.formats import onnx_trials
 
     walks = []
@@ -247,4 +248,4 @@ def test_numbers_of_features_cost_no_trial(tmp_path, monkeypatch):
     flat = graph.add("Reshape", every, graph.add("Concat", graph.number(-1), graph.number(4), axis=0))
     back = graph.add("Concat", graph.expression("N"), graph.expression("T"), graph.number(4), axis=0)
     assert check(tmp_path, graph.build(graph.add("Reshape", flat, back)), [(1, 1), (2, 9)])
-    assert len(walks) == 3
+    assert len(walks) == 4

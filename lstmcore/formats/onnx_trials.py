@@ -21,7 +21,7 @@ from lstmcore.formats.trials import sizes
 from lstmcore.layers import Layer
 
 #: The sizes that any graph is read with: (windows, steps). The first two differ in both.
-USUAL = ((5, 11), (1, 13), (5, 1))
+USUAL = ((5, 11), (1, 13), (5, 1), (11, 11))
 SIZES = ("N", "T")
 BESIDE = {"N": 3, "T": 2}  # the other size where one is tried, at least
 
