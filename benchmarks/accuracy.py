@@ -30,8 +30,8 @@ from tables import replace, table
 from torch.nn import functional as F
 
 import lstmcore
-from lstmcore.activations import TABLE
 from lstmcore.info import processor
+from lstmcore.layers.activations import TABLE
 
 #: Of the program, which takes the results by turns.
 BATCH = 1 << 18
@@ -49,7 +49,7 @@ NUMPY: Mapping[str, Function] = {
     "sigmoid": lambda x: np.float32(1) / (np.float32(1) + np.exp(-x)),
 }
 
-#: With the numbers that the table of lstmcore/activations.py has where nobody says. torch's hard sigmoid has others.
+#: With the numbers that the table of layers/activations.py has where nobody says. torch's hard sigmoid has others.
 TORCH: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "exp": torch.exp,
     "tanh": torch.tanh,

@@ -39,8 +39,8 @@ from lstmcore.layers import (
     Tanh,
     show,
 )
+from lstmcore.layers.wiring import check_layers, sources
 from lstmcore.reference import Weights
-from lstmcore.stack import check_layers, sources
 from lstmcore.trace import Steps, Trace
 
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from lstmcore.backends import Runner, compile_model
 from lstmcore.inputs import State, as_flag, as_lengths, as_numbers, as_states, as_windows
-from lstmcore.layer import held
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
-from lstmcore.stack import check_layers, unused_name
+from lstmcore.layers.base import held
+from lstmcore.layers.wiring import check_layers, unused_name
 from lstmcore.text import NAME, clean
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ Sources
   `torch.nn.GRU` for the form in which the reset gate works on the recurrent product.
 - J. L. Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990: the simple recurrent network.
 
-Letters: T time steps, I input size, H hidden size, L layers. The LSTM's variations are in `reference_lstm.py`.
+Letters: T time steps, I input size, H hidden size, L layers. The LSTM's variations are in `reference_variations.py`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.reference import Function, Weights, gru_step, lstm_step, relu, rnn_step, sigmoid
-from lstmcore.reference_lstm import Variation, lstm_variation_step
+from lstmcore.reference_variations import Variation, lstm_variation_step
 
 Array = npt.NDArray[Any]
 

@@ -1,7 +1,7 @@
 """What a model does inside while it reads one window: every gate, cell state and hidden state at every tick.
 
-The equations are those of `reference.py` and `reference_lstm.py`, in float64: the functions in them are asked to note
-what they return. Nothing here is fast.
+The equations are those of `reference.py` and `reference_variations.py`, in float64: the functions in them are asked to
+note what they return. Nothing here is fast.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lstmcore.backends.numpy import EQUATIONS, start_of, step_of
 from lstmcore.errors import UnsupportedError
 from lstmcore.inputs import as_numbers, as_windows
 from lstmcore.layers import LSTM, Array, Layer, Masking, Merge, Recurrent, Reverse, show
+from lstmcore.layers.wiring import sources
 from lstmcore.reference_backward import noting
-from lstmcore.stack import sources
 from lstmcore.text import NAME, clean, listed, quoted
 
 if TYPE_CHECKING:

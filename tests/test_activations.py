@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import BACKENDS, make
 
 from lstmcore import layers as L
-from lstmcore.activations import MAX_TEXT, TABLE, Activation, parse, text
+from lstmcore.layers.activations import MAX_TEXT, TABLE, Activation, parse, text
 
 torch = pytest.importorskip("torch", reason="torch is not installed; parity with it cannot be tested")
 F = torch.nn.functional

@@ -17,10 +17,9 @@ from hypothesis import strategies as st  # noqa: E402
 from strategies import SEEDS, make  # noqa: E402
 from torch_modules import ExitModel, Forward, assert_same, read, trained  # noqa: E402
 
-from lstmcore import activations  # noqa: E402
 from lstmcore import layers as L  # noqa: E402
 from lstmcore.formats.torch_build import to_module  # noqa: E402
-from lstmcore.layers import Flatten  # noqa: E402
+from lstmcore.layers import Flatten, activations  # noqa: E402
 
 
 def _last(m, x):

@@ -15,8 +15,8 @@ from lstmcore import stopping
 from lstmcore.backends.streams import ReferenceSteps, Slider, WholeWindows, answer_shape
 from lstmcore.errors import BackendError
 from lstmcore.inputs import as_choice
-from lstmcore.layer import held
 from lstmcore.layers import Array, Layer, Recurrent, Scaler, Shape
+from lstmcore.layers.base import held
 from lstmcore.text import quoted
 
 WINDOWS_AT_ONCE = 256  # that are copied out of a series, of as many

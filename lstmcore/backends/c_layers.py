@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.activations import Activation as Function
 from lstmcore.backends.c_binding import ffi, floats, lib
 from lstmcore.folding import affine_of
 from lstmcore.layers import (
@@ -33,6 +32,7 @@ from lstmcore.layers import (
     Squeeze,
     Tanh,
 )
+from lstmcore.layers.activations import Activation as Function
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "norm_ih", "norm_hh", "norm_c", "norm_c_bias")
 

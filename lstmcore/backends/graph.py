@@ -33,8 +33,8 @@ from lstmcore.layers import (
     Shape,
     Squeeze,
 )
+from lstmcore.layers.wiring import is_chain, sources, unused_name
 from lstmcore.reference import merged
-from lstmcore.stack import is_chain, sources, unused_name
 
 MERGES: dict[type[Layer], str] = {Concat: "concat", Add: "sum", Mean: "mean", Mul: "mul"}
 KINDS = {merge: kind for kind, merge in MERGES.items()}
@@ -221,7 +221,7 @@ class GraphRunner(Runner):
 
 def cut(layers: Sequence[Layer], features: int) -> list[Node]:
     """Nodes of lowered layers: as long chains as there are."""
-    from lstmcore.stack import check_layers
+    from lstmcore.layers.wiring import check_layers
 
     shapes = check_layers(tuple(layers))
     reads = sources(layers)

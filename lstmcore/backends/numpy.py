@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from lstmcore import reference, stopping
-from lstmcore.activations import Activation as Function
 from lstmcore.backends import Runner
 from lstmcore.layers import (
     ELU,
@@ -35,7 +34,8 @@ from lstmcore.layers import (
     Squeeze,
     Tanh,
 )
-from lstmcore.reference_lstm import Variation, lstm_variation_step
+from lstmcore.layers.activations import Activation as Function
+from lstmcore.reference_variations import Variation, lstm_variation_step
 
 #: One step of one layer: x, h, c -> the new h and c; c is empty where a layer has none.
 Step = Callable[[Array, Array, Array], tuple[Array, Array]]

@@ -13,7 +13,7 @@ from lstmcore.formats.keras_build import Builder
 from lstmcore.formats.keras_file import open_h5, open_zip
 from lstmcore.formats.keras_graph import add_model
 from lstmcore.layers import Layer
-from lstmcore.stack import check_layers
+from lstmcore.layers.wiring import check_layers
 
 OPENERS = {".keras": open_zip, ".h5": open_h5, ".hdf5": open_h5}
 

@@ -1,4 +1,4 @@
-"""Keras's activations as the functions of `lstmcore.activations`: those that a layer names, and layers of their own."""
+"""Keras's activations as the functions of `layers.activations`: those that a layer names, and layers of their own."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.keras_activations import layer_of
 from lstmcore.formats.keras_spec import Spec
 from lstmcore.formats.keras_weights import Place, Wanted, Weights
-from lstmcore.layer import INPUT, MAX_LAYERS
 from lstmcore.layers import Array, Layer, Shape, show
-from lstmcore.stack import unused_name
+from lstmcore.layers.base import INPUT, MAX_LAYERS
+from lstmcore.layers.wiring import unused_name
 
 #: Which ticks count: those that differ from a value in the tensor of a name. Several: those that do in any.
 Mask = frozenset[tuple[str, float]]

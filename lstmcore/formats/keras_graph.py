@@ -13,7 +13,7 @@ from lstmcore.formats.keras_nodes import Call, calls_of, reference, references
 from lstmcore.formats.keras_operations import MASKS, OPERATIONS, READ, is_mask
 from lstmcore.formats.keras_spec import Spec
 from lstmcore.formats.keras_weights import Place
-from lstmcore.layer import INPUT, MAX_LAYERS, MAX_SIZE
+from lstmcore.layers.base import INPUT, MAX_LAYERS, MAX_SIZE
 
 MAX_DEPTH = 16  # models in models
 

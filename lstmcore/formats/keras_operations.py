@@ -12,8 +12,8 @@ from lstmcore.errors import UnsupportedError
 from lstmcore.formats.keras_build import Builder, Tensor, joined
 from lstmcore.formats.keras_nodes import Call
 from lstmcore.formats.keras_spec import Spec
-from lstmcore.layer import is_finite
 from lstmcore.layers import show
+from lstmcore.layers.base import is_finite
 
 #: The name of a tensor that is a mask, and no layer's output.
 MASK = ""

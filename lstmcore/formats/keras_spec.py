@@ -8,7 +8,7 @@ from typing import Any
 from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.keras_arguments import ARGUMENTS, REFUSED, Only
 from lstmcore.formats.near import near
-from lstmcore.layer import MAX_SIZE, is_finite
+from lstmcore.layers.base import MAX_SIZE, is_finite
 
 #: What an entry of the architecture may hold beside class and config; what Keras rebuilds itself by, and training.
 ENTRY = {

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from lstmcore import layers
-from lstmcore.activations import TABLE, Activation
 from lstmcore.errors import UnsupportedError
 from lstmcore.formats.onnx_nodes import Function, LayerNode, Node, Product, Sum, Window
-from lstmcore.layer import held
 from lstmcore.layers import INPUT, Array, Layer, Recurrent
+from lstmcore.layers.activations import TABLE, Activation
+from lstmcore.layers.base import held
 
 #: Functions that are layers of their own, and what their numbers are called there.
 OWN_LAYERS: Mapping[str, tuple[type[Layer], tuple[str, ...]]] = {

@@ -20,9 +20,9 @@ from lstmcore.formats.onnx_functions import Inliner
 from lstmcore.formats.onnx_tensors import Tensors, type_name
 from lstmcore.formats.onnx_value import TimeAxisError
 from lstmcore.formats.onnx_walk import Source
-from lstmcore.layer import MAX_SIZE
 from lstmcore.layers import Array, Layer
-from lstmcore.stack import check_layers
+from lstmcore.layers.base import MAX_SIZE
+from lstmcore.layers.wiring import check_layers
 from lstmcore.text import listed
 
 MAX_CANDIDATES = 8  # for the number of features, where the input leaves that free

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.activations import TABLE, Activation
 from lstmcore.formats.gates import reorder
 from lstmcore.formats.onnx_gates import FUNCTIONS, KINDS, NO_DEFAULTS
 from lstmcore.formats.onnx_nodes import LayerNode, Node
 from lstmcore.formats.onnx_op import Op
 from lstmcore.formats.onnx_value import Tensor, TimeAxisError, single, stacked
 from lstmcore.layers import Array
+from lstmcore.layers.activations import TABLE, Activation
 
 #: Our names of functions for ONNX's, of which runtimes do not mind the case.
 OURS = {name.lower(): ours for name, ours in FUNCTIONS.items()}

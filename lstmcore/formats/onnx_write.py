@@ -13,14 +13,14 @@ import onnx
 
 from lstmcore import layers
 from lstmcore._version import __version__
-from lstmcore.activations import Activation
 from lstmcore.backends.graph import is_graph
 from lstmcore.errors import UnsupportedError
 from lstmcore.folding import affine_of, fold, narrowed
 from lstmcore.formats.onnx_graph import Graph, value_info
 from lstmcore.formats.onnx_write_recurrent import recurrent
 from lstmcore.layers import Array, Layer
-from lstmcore.stack import sources
+from lstmcore.layers.activations import Activation
+from lstmcore.layers.wiring import sources
 
 if TYPE_CHECKING:
     from lstmcore.model import Model

@@ -29,7 +29,7 @@ def _layer(make: Callable[..., Layer]) -> Callable[..., Value]:
 
 
 def _function(text: str) -> Callable[..., Value]:
-    """A handler for a function of `lstmcore.activations`."""
+    """A handler for a function of `lstmcore.layers.activations`."""
     return _layer(lambda name: Activation(name, text))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcore import layers
 from lstmcore.errors import UnsupportedError
-from lstmcore.stack import sources
+from lstmcore.layers.wiring import sources
 
 try:
     import torch

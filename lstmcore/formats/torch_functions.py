@@ -1,4 +1,4 @@
-"""The functions of `lstmcore.activations` in torch."""
+"""The functions of `lstmcore.layers.activations` in torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lstmcore.activations import Activation
+from lstmcore.layers.activations import Activation
 
 #: By lstmcore's names; each takes its numbers behind x.
 FUNCTIONS: Mapping[str, Callable[..., torch.Tensor]] = {

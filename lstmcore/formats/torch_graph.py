@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lstmcore.layers import INPUT, Last, Layer, Recurrent, Scaler
-from lstmcore.stack import unused_name
+from lstmcore.layers.wiring import unused_name
 
 #: Where the window itself is read; layers are numbered from 0.
 WINDOW = -1

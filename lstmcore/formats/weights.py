@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.layers import Array, Layer
-from lstmcore.stack import check_layers
+from lstmcore.layers.wiring import check_layers
 
 
 class Spec(NamedTuple):

@@ -1,7 +1,4 @@
-"""The kinds of layers: their settings, their weights under torch's names, and what they make of a shape.
-
-A layer is plain, immutable data. What it computes is said in `reference.py`; how fast, in `backends/`.
-"""
+"""The kinds of layers that carry no state, and the table of all kinds."""
 
 from __future__ import annotations
 
@@ -13,47 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore import activations
-from lstmcore.layer import INPUT, MAX_SIZE, Array, Layer, Shape, ShapeError, held, show
-from lstmcore.recurrent import GRU, LSTM, RNN, Recurrent
+from lstmcore.layers import activations
+from lstmcore.layers.base import MAX_SIZE, Layer, Shape, ShapeError, held, show
+from lstmcore.layers.recurrent import GRU, LSTM, RNN
 from lstmcore.text import quoted
-
-__all__ = [
-    "ELU",
-    "GELU",
-    "GRU",
-    "INPUT",
-    "KINDS",
-    "LSTM",
-    "RNN",
-    "Activation",
-    "Add",
-    "Array",
-    "BatchNorm1d",
-    "Concat",
-    "Dropout",
-    "Flatten",
-    "Last",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "Masking",
-    "Mean",
-    "Merge",
-    "Mul",
-    "ReLU",
-    "Recurrent",
-    "Reverse",
-    "Scaler",
-    "Shape",
-    "ShapeError",
-    "Sigmoid",
-    "Softmax",
-    "Squeeze",
-    "Tanh",
-    "show",
-]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from lstmcore.activations import Activation, parse
-from lstmcore.layer import NEW, Array, Layer, Shape
+from lstmcore.layers.activations import Activation, parse
+from lstmcore.layers.base import NEW, Array, Layer, Shape
 from lstmcore.text import quoted
 
 MERGES = ("concat", "sum", "mean", "mul")

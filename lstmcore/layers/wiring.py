@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from lstmcore.layers import INPUT, KINDS, Concat, Flatten, Layer, Scaler, Shape
+from lstmcore.layers.base import INPUT, Layer, Shape
+from lstmcore.layers.kinds import KINDS, Concat, Flatten, Scaler
 from lstmcore.text import quoted
 
 
