@@ -14,7 +14,7 @@ from typing import Any
 from cffi import FFI
 
 from lstmcore import _core
-from lstmcore.backends import c_layers
+from lstmcore.backends.c import adding
 from lstmcore.folding import fold
 
 ROOT = Path(__file__).parents[1]
@@ -52,14 +52,14 @@ class Core:
         out = _core.ffi.new("lstmcore_model **")
         name = _core.ffi.NULL if kernel is None else _core.ffi.new("char[]", kernel.encode())
         self.check(self.lstmcore_model_new(name, features, out), f"kernel {kernel}")
-        usual = c_layers.lib
-        c_layers.lib = self  # where the functions below look it up
+        usual = adding.lib
+        adding.lib = self  # where the functions below look it up
         try:
             for layer in fold(layers):
-                for code in c_layers.ADD[type(layer)](out[0], layer):
+                for code in adding.ADD[type(layer)](out[0], layer):
                     self.check(code, layer.label)
         finally:
-            c_layers.lib = usual
+            adding.lib = usual
         return _core.ffi.gc(out[0], self.lstmcore_model_free)
 
 

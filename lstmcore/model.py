@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore.backends import Runner, compile_model
+from lstmcore.backends import compile_model
+from lstmcore.backends.runner import Runner
 from lstmcore.inputs import State, as_flag, as_lengths, as_numbers, as_states, as_windows
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.layers.base import held

@@ -21,7 +21,7 @@ from lstmcore.layers import Array
 from lstmcore.text import NAME, clean, listed, quoted
 
 if TYPE_CHECKING:
-    from lstmcore.backends.streams import Slider
+    from lstmcore.backends.sliders import Slider
 
 #: What can be kept, as errors call it.
 KINDS = {"stateful": "a stateful stream", "sliding": "a sliding stream", "pool": "a pool"}

@@ -21,7 +21,7 @@ from lstmcore.layers import Array, show
 if TYPE_CHECKING:
     from typing import NoReturn, Self
 
-    from lstmcore.backends import Runner
+    from lstmcore.backends.runner import Runner
     from lstmcore.model import Model
 
 #: What `push` answers: a float where the model has one output, else an array of its own.

@@ -38,7 +38,7 @@ def warmup(progress: Callable[[str], object] | None = None) -> float:
     Model([layer], backend="numba")(one)
     seconds = time.perf_counter() - start
     if progress is not None:
-        from lstmcore.backends.numba import origin
+        from lstmcore.backends.numba.runner import origin
 
         progress(f"numba backend: ready after {seconds:.1f} s, {origin()}")
     return seconds

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from streams import same_bits, small
 
-from lstmcore.backends.c_binding import Bound, address, function
+from lstmcore.backends.c.binding import Bound, address, function
 from lstmcore.streaming import SlidingWindow
 
 

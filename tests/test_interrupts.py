@@ -25,7 +25,7 @@ from strategies import SEEDS, make, normal, stacks
 import lstmcore
 from lstmcore import layers as L
 from lstmcore import stopping
-from lstmcore.backends import numba_program
+from lstmcore.backends.numba import program
 from lstmcore.demo.run import MODEL
 from lstmcore.feed import simulator
 from lstmcore.pool import SlidingPool
@@ -209,15 +209,15 @@ def test_numbas_pieces_change_no_bit(stack: tuple[list[L.Layer], int], seed: int
     layers = stack[0]
     m = lstmcore.Model(layers, backend="numba")
     x = normal(np.random.default_rng(seed), m.steps or steps, m.input_size)
-    before = numba_program.WORK_AT_ONCE
+    before = program.WORK_AT_ONCE
     expected = m(x)
     try:
-        numba_program.WORK_AT_ONCE = 1 + seed % 50_000
+        program.WORK_AT_ONCE = 1 + seed % 50_000
         pieces = lstmcore.Model(layers, backend="numba")
         for _ in range(2):
             np.testing.assert_array_equal(pieces(x), expected)
     finally:
-        numba_program.WORK_AT_ONCE = before
+        program.WORK_AT_ONCE = before
 
 
 COMMANDS = [
@@ -418,7 +418,7 @@ def test_a_stream_is_free_wherever_a_handler_raised(kind: str, backend: str) -> 
 
 def test_a_helper_goes_on_after_a_look_at_the_state_was_interrupted() -> None:
     """It takes the step that the look has left."""
-    from lstmcore.backends.c_binding import lib
+    from lstmcore.backends.c.binding import lib
 
     m, stopped = model("c", 256), 0
     for n in range(30):

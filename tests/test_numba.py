@@ -19,7 +19,7 @@ from tolerances import FLOAT32, WRONG
 import lstmcore
 from lstmcore import layers as L
 
-program = pytest.importorskip("lstmcore.backends.numba_program", reason="numba is not installed")
+program = pytest.importorskip("lstmcore.backends.numba.program", reason="numba is not installed")
 
 ROOT = Path(__file__).parents[1]
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, -1e-30, 87, -87, 89, -89, 3e38, -3e38], np.float32)
@@ -208,8 +208,8 @@ with event.install_recorder("numba:compile") as later:
     model = lstmcore.load(sys.argv[1])
     run = model.with_backend("numba")
     answers = [run(np.sin(np.arange(3.0 * steps)).reshape(steps, 3)).tolist() for steps in (1, 40)]
-from lstmcore.backends import numba_kernels
-stats = numba_kernels.run.stats
+from lstmcore.backends.numba import kernels
+stats = kernels.run.stats
 print(json.dumps({
     "seconds": seconds, "again": again, "said": said, "answers": answers, "backend": model.backend,
     "at_warmup": len(at_warmup.buffer), "later": len(later.buffer),
@@ -281,7 +281,7 @@ def test_no_change_of_a_kernel_is_missed(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout))
         if n == 0:
-            activations = tmp_path / "lstmcore" / "backends" / "numba_activations.py"
+            activations = tmp_path / "lstmcore" / "backends" / "numba" / "activations.py"
             text = activations.read_text()
             changed = text.replace("return ONE / (ONE + exp(ZERO - x))", "return ONE / (TWO + exp(ZERO - x))")
             assert changed != text
@@ -317,12 +317,12 @@ def test_warmup_without_a_numba_that_works(before: str, environment: dict[str, s
 def test_without_a_folder_for_the_cache_a_warning_says_so(tmp_path: Path) -> None:
     code = """
 import lstmcore
-from lstmcore.backends import numba_kernels
+from lstmcore.backends.numba import kernels
 
 def refuse():
     raise RuntimeError("no locator available")
 
-numba_kernels.run.enable_caching = refuse
+kernels.run.enable_caching = refuse
 lstmcore.warmup(print)
 """
     done = process(code, NUMBA_CACHE_DIR=str(tmp_path))

@@ -17,7 +17,7 @@ from tolerances import FLOAT32, TIMES_TORCH, WRONG
 import lstmcore
 from lstmcore import layers as L
 
-program = pytest.importorskip("lstmcore.backends.numba_program", reason="numba is not installed")
+program = pytest.importorskip("lstmcore.backends.numba.program", reason="numba is not installed")
 
 #: Every loop that the kernels have.
 KINDS: list[tuple[type[L.Recurrent], dict[str, Any]]] = [

@@ -22,8 +22,8 @@ import lstmcore
 from lstmcore import cli
 from lstmcore import layers as L
 from lstmcore.backends import NAMES
-from lstmcore.backends.c_binding import check, ffi, floats, lib
-from lstmcore.backends.c_layers import ADD
+from lstmcore.backends.c.adding import ADD
+from lstmcore.backends.c.binding import check, ffi, floats, lib
 from lstmcore.folding import fold
 
 FEATURES, STEPS = 3, 6

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from lstmcore import stopping
-from lstmcore.backends import Runner
 from lstmcore.backends.graph_streams import GraphSlider
 from lstmcore.backends.numpy import start_of
-from lstmcore.backends.streams import Slider, WholeWindows, answer_shape
+from lstmcore.backends.runner import Runner
+from lstmcore.backends.sliders import Slider, WholeWindows, answer_shape
 from lstmcore.layers import (
     Add,
     Array,

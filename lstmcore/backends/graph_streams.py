@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.backends.streams import Busy, OneByOne, Parts, Slider, alone, answer_shape
+from lstmcore.backends.sliders import Busy, OneByOne, Parts, Slider, alone, answer_shape
 from lstmcore.layers import Array, Layer, Recurrent
 from lstmcore.reference import merged
 

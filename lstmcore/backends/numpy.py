@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import reference, stopping
-from lstmcore.backends import Runner
+from lstmcore.backends.runner import Runner
 from lstmcore.layers import (
     ELU,
     GELU,

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.backends import numba_program as program
-from lstmcore.backends.numba_program import TILE
-from lstmcore.backends.numba_vectors import LANES
+from lstmcore.backends.numba import program
+from lstmcore.backends.numba.program import TILE
+from lstmcore.backends.numba.vectors import LANES
 from lstmcore.errors import BackendError
 from lstmcore.folding import affine_of
 from lstmcore.layers import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.backends import Runner
-from lstmcore.backends.c_binding import (
+from lstmcore.backends.c.adding import ADD
+from lstmcore.backends.c.binding import (
     STOP,
     Bound,
     address,
@@ -23,9 +23,9 @@ from lstmcore.backends.c_binding import (
     kernels_here,
     lib,
 )
-from lstmcore.backends.c_layers import ADD
 from lstmcore.backends.numpy import start_of
-from lstmcore.backends.streams import Slider, answer_shape
+from lstmcore.backends.runner import Runner
+from lstmcore.backends.sliders import Slider, answer_shape
 from lstmcore.folding import fold
 from lstmcore.layers import Array, Layer, Recurrent, Shape
 
@@ -117,7 +117,7 @@ class CRunner(Runner):
         carries = any(isinstance(layer, Recurrent) for layer in self._layers)
         if not (carries if window is None else self._slides()):
             return super().slider(window, streams)
-        from lstmcore.backends.c_streams import CSlider
+        from lstmcore.backends.c.streams import CSlider
 
         layers, output, features = self.given
         start = None if self._start is None else np.concatenate(self._states())

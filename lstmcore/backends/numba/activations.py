@@ -10,17 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.backends.numba_program import ELU, GELU_TANH, LEAKY_RELU, RELU, TANH
-from lstmcore.backends.numba_vectors import (
-    Vector,
-    absolute,
-    copysign,
-    fma,
-    jit,
-    maximum,
-    minimum,
-    to_exponent,
-)
+from lstmcore.backends.numba.program import ELU, GELU_TANH, LEAKY_RELU, RELU, TANH
+from lstmcore.backends.numba.vectors import Vector, absolute, copysign, fma, jit, maximum, minimum, to_exponent
 
 ZERO, HALF, ONE, TWO, TEN, LEAST, MOST, SQRT_HALF, GELU_SCALE, GELU_CUBIC, ROUNDER = (
     np.float32(x) for x in (0, 0.5, 1, 2, 10, -88, 88.7, math.sqrt(0.5), math.sqrt(2 / math.pi), 0.044715, 12583039)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmcore import stopping
-from lstmcore.backends.streams import Busy
+from lstmcore.backends.sliders import Busy
 from lstmcore.errors import BackendError
 from lstmcore.layers import Array
 
@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     raise ImportError(
         f"{error}; the C core is built when the package is installed (pip install .), and what is imported here "
-        f"is {Path(__file__).parents[1]}"
+        f"is {Path(__file__).parents[2]}"
     ) from error
 
 __all__ = ["STOP", "Bound", "address", "check", "ffi", "floats", "function", "kernel_name", "kernels_here", "lib"]

@@ -1,7 +1,7 @@
 """The kernels of the numba backend: every layer, over vectors of sixteen floats.
 
 `run` takes one window through all layers, and only it is called from Python. All that it works on lies in two arrays:
-packed weights, and a thread's memory. The program says where in them: `numba_program.py`.
+packed weights, and a thread's memory. The program says where in them: `program.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import numba as nb
 
-from lstmcore.backends.numba_activations import ONE, ZERO, activation, gelu, sigmoid, softmax, tanh
-from lstmcore.backends.numba_program import (
+from lstmcore.backends.numba.activations import ONE, ZERO, activation, gelu, sigmoid, softmax, tanh
+from lstmcore.backends.numba.program import (
     AFFINE,
     BLOCKS,
     CANDIDATE,
@@ -41,8 +41,8 @@ from lstmcore.backends.numba_program import (
     C,
     X,
     Y,
-)  # fmt: skip
-from lstmcore.backends.numba_vectors import LANES, Vector, fma, jit, load, load_in_all_lanes, maximum, splat, store
+)
+from lstmcore.backends.numba.vectors import LANES, Vector, fma, jit, load, load_in_all_lanes, maximum, splat, store
 
 
 @jit
@@ -212,4 +212,4 @@ def made(sources: int) -> Any:
     return run
 
 
-run = made(zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("numba_*.py")))))
+run = made(zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))))

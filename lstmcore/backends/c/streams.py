@@ -8,23 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.backends.c_binding import (
-    BAD_ARGUMENT,
-    STOP,
-    STOPPED,
-    Bound,
-    address,
-    check,
-    ffi,
-    floats,
-    function,
-    lib,
-)
-from lstmcore.backends.streams import Ask, Parts, Run, Slider, state_parts
+from lstmcore.backends.c.binding import BAD_ARGUMENT, STOP, STOPPED, Bound, address, check, ffi, floats, function, lib
+from lstmcore.backends.sliders import Ask, Parts, Run, Slider, state_parts
 from lstmcore.layers import Array, Layer
 
 if TYPE_CHECKING:
-    from lstmcore.backends import Runner
+    from lstmcore.backends.runner import Runner
 
 PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "hurry"))
 MAX_INT = (1 << 31) - 1  # of C's int

@@ -1,7 +1,7 @@
 """The numba backend: kernels that numba compiles here, for machines without a C compiler. Computes in float32.
 
 Weights are packed as in the C core. For every thread, and the length of its windows, a program says which operation of
-`numba_kernels.py` reads what and writes where in the thread's memory.
+`kernels.py` reads what and writes where in the thread's memory.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore import stopping
-from lstmcore.backends import Runner
-from lstmcore.backends import numba_kernels as kernels
-from lstmcore.backends import numba_program as program
-from lstmcore.backends.numba_packing import Operation, Packed, aligned, check_layers, round_up
-from lstmcore.backends.numba_program import TILE
-from lstmcore.backends.numba_vectors import LANES
+from lstmcore.backends.numba import kernels, program
+from lstmcore.backends.numba.packing import Operation, Packed, aligned, check_layers, round_up
+from lstmcore.backends.numba.program import TILE
+from lstmcore.backends.numba.vectors import LANES
 from lstmcore.backends.numpy import start_of
+from lstmcore.backends.runner import Runner
 from lstmcore.folding import fold
 from lstmcore.layers import Array, Layer, Recurrent, Shape
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.backends.c_binding import ffi, floats, lib
+from lstmcore.backends.c.binding import ffi, floats, lib
 from lstmcore.folding import affine_of
 from lstmcore.layers import (
     ELU,

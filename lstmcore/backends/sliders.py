@@ -12,7 +12,7 @@ import numpy as np
 from lstmcore.layers import Array, Layer, Recurrent, Shape
 
 if TYPE_CHECKING:
-    from lstmcore.backends import Runner
+    from lstmcore.backends.runner import Runner
 
 #: The parts of a stream's state, by name: arrays of these shapes.
 Parts = dict[str, Array]

@@ -1,6 +1,6 @@
 """What a program of the numba backend consists of: a row of integers for each operation, and their columns.
 
-`numba.py` writes programs, `numba_kernels.py` runs them. Offsets and sizes are in floats; an operation uses the fields
+`runner.py` writes programs, `kernels.py` runs them. Offsets and sizes are in floats; an operation uses the fields
 that it needs.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore.backends.numba_vectors import LANES
+from lstmcore.backends.numba.vectors import LANES
 from lstmcore.layers import Array
 
 #: What is summed side by side, in four vectors: the gates of 16 units of an LSTM, or 64 outputs of a Linear.

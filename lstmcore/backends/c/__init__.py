@@ -1,0 +1,5 @@
+"""The C backend: the core in `csrc/`, bound with cffi."""
+
+from lstmcore.backends.c.runner import compile_model, default_kernel, kernels_built, kernels_here
+
+__all__ = ["compile_model", "default_kernel", "kernels_built", "kernels_here"]
