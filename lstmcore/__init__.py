@@ -10,7 +10,7 @@ from lstmcore.errors import BackendError, LstmcoreError, ModelFormatError, Unsup
 from lstmcore.formats import from_state_dict, from_torch, load
 from lstmcore.info import info
 from lstmcore.model import Model
-from lstmcore.pool import SlidingPool
+from lstmcore.streaming.pool import SlidingPool
 from lstmcore.warmup import warmup
 
 __all__ = [

@@ -210,7 +210,7 @@ class Model:
                 is of another subclass of arrays, or shares memory with the series.
             TypeError: A series that does not hold numbers.
         """
-        from lstmcore.series import predict_windows
+        from lstmcore.streaming.series import predict_windows
 
         return predict_windows(self, series, window, stride, threads=threads, out=out)
 

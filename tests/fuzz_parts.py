@@ -21,7 +21,7 @@ from typing import Any
 
 import safetensors.numpy
 
-from lstmcore.formats import states
+from lstmcore.streaming import files
 
 Spoil = Callable[[bytes], bytes]
 
@@ -111,7 +111,7 @@ def _in_state(data: bytes, draw: random.Random, spoil: Spoil) -> bytes:
     data = _in_safetensors(data, draw, spoil)
     size = int.from_bytes(data[:8], "little")
     document = json.loads(data[8 : 8 + size])
-    document["__metadata__"][states.CHECKSUM] = states.checksum(safetensors.numpy.load(data))
+    document["__metadata__"][files.CHECKSUM] = files.checksum(safetensors.numpy.load(data))
     header = json.dumps(document).encode()
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
 

@@ -409,7 +409,7 @@ def test_a_series_may_be_given_another_shape_meanwhile() -> None:
                 x.shape, out.shape = (x.size, 1), (out.size,)
             runner.run_windows(*arguments)
 
-    from lstmcore import series
+    from lstmcore.streaming import series
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(series, "TICKS_AT_ONCE", 5)

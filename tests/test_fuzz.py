@@ -21,7 +21,7 @@ import fuzz_readers
 import pytest
 import safetensors
 
-from lstmcore.formats import states
+from lstmcore.streaming import files
 
 COUNTS = dict.fromkeys(fuzz.READERS, 300) | {"onnx": 1500}
 NEEDS = {
@@ -100,8 +100,8 @@ def packed(reader: str, path: Path) -> bytes:
             return b"".join(map(archive.read, archive.infolist()))  # checks each CRC-32
     if reader == "state":
         with safetensors.safe_open(path, framework="numpy") as opened:
-            whole = states.checksum({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
-            assert opened.metadata()[states.CHECKSUM] == whole
+            whole = files.checksum({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
+            assert opened.metadata()[files.CHECKSUM] == whole
     if reader in ("state", "safetensors"):
         json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return data

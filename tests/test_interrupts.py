@@ -28,7 +28,7 @@ from lstmcore import stopping
 from lstmcore.backends.numba import program
 from lstmcore.demo.run import MODEL
 from lstmcore.feed import simulator
-from lstmcore.pool import SlidingPool
+from lstmcore.streaming.pool import SlidingPool
 
 pytestmark = pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="Python runs handlers in its main thread"

@@ -16,7 +16,7 @@ from streams import KERNELS, MODELS, of_every_window, python, same_bits, small, 
 import lstmcore
 from lstmcore import layers as L
 from lstmcore.errors import ModelFormatError
-from lstmcore.formats import states
+from lstmcore.streaming import files
 
 FUZZ = settings(max_examples=80, deadline=None)
 
@@ -316,7 +316,7 @@ def test_names_and_paths_that_a_file_cannot_have(tmp_path: Path) -> None:
         ({"streams": np.frombuffer(b"[" * 10_000, np.uint8)}, "streams: it has no"),
         ({"streams": np.frombuffer(b"7", np.uint8)}, "streams: it has no"),
         ({"streams": np.zeros(40, np.float32)}, "streams: expected uint8, got float32"),
-        ({"streams": states.states.name_part([*NAMES, 7])}, "streams: a name occurs twice"),
+        ({"streams": files.states.name_part([*NAMES, 7])}, "streams: a name occurs twice"),
         ({"ticks": np.array([1, 2])}, r"ticks: expected int64 \(3,\), got int64 \(2,\)"),
         ({"ticks": np.array([1, -2, 3])}, r"ticks: expected 0 to 2\*\*62, got -2"),
         ({"lstm.h_l0": np.zeros((2, 5, 8), "f4")}, r"lstm.h_l0: expected float32 \(3, 5, 8\), got"),
@@ -329,7 +329,7 @@ def test_files_that_an_enemy_wrote(parts: dict[str, Any], text: str, tmp_path: P
     pool.save(path)
     whole = safetensors.numpy.load(path.read_bytes())
     for found, error, why in ((whole | parts, ValueError, text), (whole, ModelFormatError, "damaged")):
-        checksum = states.checksum(found) if error is ValueError else "0"
+        checksum = files.checksum(found) if error is ValueError else "0"
         path.write_bytes(safetensors.numpy.save(found, {"lstmcore_state": "pool", "sha256": checksum}))
         with pytest.raises(error, match=rf"pool.safetensors: {why}"):
             pool.restore_all(path)

@@ -15,8 +15,8 @@ from streams import KERNELS, MODELS, bits, same_bits, small, ticks
 
 import lstmcore
 from lstmcore import layers as L
-from lstmcore import series as module
 from lstmcore import windows
+from lstmcore.streaming import series as module
 
 FUZZ = settings(max_examples=60, deadline=None)
 

@@ -16,8 +16,7 @@ from streams import CATCH_UP, KERNELS, same_bits, small
 
 import lstmcore
 from lstmcore.errors import ModelFormatError
-from lstmcore.formats import states
-from lstmcore.streaming import Stream
+from lstmcore.streaming import Stream, files
 
 BACKENDS = ("c", "numba", "numpy")
 
@@ -45,7 +44,7 @@ def rewritten(path: Path, kind: str | None, **parts: Any) -> Path:
     """The file with other parts (None: without it), its name kept."""
     found = safetensors.numpy.load(path.read_bytes()) | parts
     left = {name: part for name, part in found.items() if part is not None}
-    metadata = {"lstmcore_state": kind or "", "sha256": states.checksum(left)}
+    metadata = {"lstmcore_state": kind or "", "sha256": files.checksum(left)}
     path.write_bytes(safetensors.numpy.save(left, metadata if kind else None))
     return path
 

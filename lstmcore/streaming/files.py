@@ -9,12 +9,12 @@ from pathlib import Path
 
 import safetensors.numpy
 
-from lstmcore import states
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
 from lstmcore.formats.safetensors import STATE
 from lstmcore.formats.tensors import open_tensors
 from lstmcore.layers import Array
+from lstmcore.streaming import states
 
 CHECKSUM = "sha256"
 
@@ -59,7 +59,7 @@ def read(path: str, kind: str, expected: Mapping[str, Array]) -> dict[str, Array
     Raises:
         FileNotFoundError: No such file.
         ModelFormatError: A file that holds no state, or a damaged one.
-        ValueError: As `lstmcore.states.check`.
+        ValueError: As `lstmcore.streaming.states.check`.
     """
     with open_tensors(path) as (metadata, tensors):
         of = metadata.get(STATE)

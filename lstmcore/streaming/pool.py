@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore import states
 from lstmcore.inputs import ON_NAN, as_choice, as_integer
 from lstmcore.layers import Array
-from lstmcore.streaming import Answer, as_tick, as_ticks, check_window, digest, facts
+from lstmcore.streaming import states
+from lstmcore.streaming.streams import Answer, as_tick, as_ticks, check_window, digest, facts
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -153,7 +153,7 @@ class SlidingPool:
             ValueError: A name of the file that does not end in .safetensors; names of streams with the same `repr`.
             FileNotFoundError: No such folder.
         """
-        from lstmcore.formats import states as files
+        from lstmcore.streaming import files
 
         files.check_name(path)
         in_common, count = self._in_common(), len(self._numbers)

@@ -62,10 +62,10 @@ def fit(source: Source, kind: str, expected: Mapping[str, Array]) -> dict[str, A
         ValueError: The state of another kind of stream, of another model, window or pool; parts that do not fit.
         TypeError: Parts that are no numbers.
     """
-    from lstmcore.formats import states
+    from lstmcore.streaming import files
 
     if not isinstance(source, Mapping):
-        return states.read(as_name(source, "state"), kind, expected)
+        return files.read(as_name(source, "state"), kind, expected)
     other = next((name for name in source if not isinstance(name, str)), None)
     if other is not None:
         raise ValueError(f"state: expected the names of its parts as keys, got {quoted(other)}")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lstmcore.inputs import as_integer, as_out, as_real
 from lstmcore.layers import Array
 from lstmcore.stopping import Workers
-from lstmcore.streaming import check_window
+from lstmcore.streaming.streams import check_window
 from lstmcore.terminal import progress
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""Sequences that come tick by tick: states carried on, and the exact sliding window.
-
-A stream belongs to one thread at a time. Its answers have the bits that `model(window)` gives.
-"""
+"""One stream: a tick in, an answer out, and a state that can be kept."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore import states
 from lstmcore.inputs import ON_NAN, as_choice, as_flag, as_integer, as_real, check_finite
 from lstmcore.layers import Array, show
+from lstmcore.streaming import states
 
 if TYPE_CHECKING:
     from typing import NoReturn, Self
@@ -125,7 +122,7 @@ class Stream:
             ValueError: A name that does not end in .safetensors.
             FileNotFoundError: No such folder.
         """
-        from lstmcore.formats import states as files
+        from lstmcore.streaming import files
 
         files.save(self.state(), self.kind, path)
 
