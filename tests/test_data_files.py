@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstmcore import csv_file, data
+from lstmcore import data
+from lstmcore.data import csv_file
 
 COMMON = settings(max_examples=100, deadline=None)
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lstmcore import windows
 from lstmcore.layers import Array
+from lstmcore.windows import rows
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 COMMON = settings(max_examples=60, deadline=None)
@@ -188,6 +189,6 @@ def test_target_rows_are_checked() -> None:
 
 
 def test_doctests() -> None:
-    result = doctest.testmod(windows)
+    result = doctest.testmod(rows)
     assert result.attempted >= 10
     assert result.failed == 0

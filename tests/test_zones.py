@@ -16,8 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lstmcore import windows
-from lstmcore.stamps import as_stamps
-from lstmcore.zones import from_text
+from lstmcore.windows.stamps import as_stamps
+from lstmcore.windows.zones import from_text
 
 COMMON = settings(max_examples=60, deadline=None)
 UTC = datetime.timezone.utc

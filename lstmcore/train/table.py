@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore import data as data_files
-from lstmcore.csv_file import is_number, read_rows
+from lstmcore.data.csv_file import is_number, read_rows
 from lstmcore.layers import Array
-from lstmcore.stamps import as_stamps, check_sorted
 from lstmcore.text import quoted
 from lstmcore.train.config import DataSection
 from lstmcore.train.samples import as_targets
-from lstmcore.zones import Stamps, from_text
+from lstmcore.windows.stamps import as_stamps, check_sorted
+from lstmcore.windows.zones import Stamps, from_text
 
 
 class Table(NamedTuple):

@@ -1,8 +1,4 @@
-"""Windows of a series, as (samples, timesteps, features), the targets that belong to them, and splits in time.
-
-A series has one row a tick, oldest first.
-Letters: N windows, T ticks in a window, F features of a tick.
-"""
+"""Windows of a series, as (samples, timesteps, features), and the targets that belong to them."""
 
 from __future__ import annotations
 
@@ -11,30 +7,6 @@ import numpy.typing as npt
 
 from lstmcore.inputs import as_integer, as_real
 from lstmcore.layers import Array
-from lstmcore.splits import (
-    Fold,
-    LeakageError,
-    Stamps,
-    check_no_leakage,
-    label_ends,
-    purged_kfold,
-    show_folds,
-    walk_forward,
-)
-
-__all__ = [
-    "Fold",
-    "LeakageError",
-    "Stamps",
-    "check_no_leakage",
-    "label_ends",
-    "purged_kfold",
-    "show_folds",
-    "target_rows",
-    "walk_forward",
-    "windows",
-    "windows_and_targets",
-]
 
 
 def windows(series: npt.ArrayLike, window: int, stride: int = 1) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from lstmcore.inputs import check_unmasked
 from lstmcore.layers import Array
 from lstmcore.text import NAME, clean, quoted
-from lstmcore.zones import UTC, Stamps, call, from_text, read_stamps
+from lstmcore.windows.zones import UTC, Stamps, call, from_text, read_stamps
 
 #: Units of text such as "12 months", in the singular, as numpy calls them.
 UNITS = {"year": "Y", "month": "M", "week": "W", "day": "D", "hour": "h", "minute": "m", "second": "s"} | {

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore import terminal
-from lstmcore.csv_file import check_names, read_columns
+from lstmcore.data.csv_file import check_names, read_columns
+from lstmcore.data.npy_file import read_npy
 from lstmcore.files import open_plain
 from lstmcore.layers import Array
-from lstmcore.npy_file import read_npy
 from lstmcore.text import NAME, clean, listed, quoted
 
 #: Of a .parquet file, the cells that are read, 8 bytes each: a column of one repeated value takes next to none there.

@@ -18,24 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.folds import Fold, LeakageError, check_filled, others, show_folds
 from lstmcore.inputs import as_flag, as_integer, check_unmasked
 from lstmcore.layers import Array
-from lstmcore.spans import Spans, label_ends, read_spans
-from lstmcore.stamps import after, as_size, end_of, first_edge, instant, show_stamp
 from lstmcore.text import quoted
-from lstmcore.zones import Stamps, call
-
-__all__ = [
-    "Fold",
-    "LeakageError",
-    "Stamps",
-    "check_no_leakage",
-    "label_ends",
-    "purged_kfold",
-    "show_folds",
-    "walk_forward",
-]
+from lstmcore.windows.folds import Fold, LeakageError, check_filled, others
+from lstmcore.windows.spans import Spans, read_spans
+from lstmcore.windows.stamps import after, as_size, end_of, first_edge, instant, show_stamp
+from lstmcore.windows.zones import call
 
 MAX_FOLDS = 100_000
 MAX_ROWS = 1 << 32  # numbers of rows in all folds together: 32 GiB

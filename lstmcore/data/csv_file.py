@@ -157,7 +157,7 @@ def read_columns(path: str, wanted: Sequence[str] | None = None) -> tuple[list[s
 def is_number(text: str) -> bool:
     """Whether it is a number: digits, a point, an exponent; or nan, inf, infinity, in any case and with a sign.
 
-    >>> from lstmcore.csv_file import is_number
+    >>> from lstmcore.data.csv_file import is_number
     >>> [is_number(text) for text in ("-1.5e3", ".5", "NaN", "1_000", "0x10", "1,5", "\N{FULLWIDTH DIGIT ONE}")]
     [True, True, True, False, False, False, False]
     """

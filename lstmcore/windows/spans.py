@@ -8,8 +8,17 @@ import numpy as np
 
 from lstmcore.inputs import as_integer
 from lstmcore.layers import Array
-from lstmcore.stamps import add, as_size, as_stamps, check_same_kind, check_sorted, is_unknown, show_stamp, widened
-from lstmcore.zones import Stamps
+from lstmcore.windows.stamps import (
+    add,
+    as_size,
+    as_stamps,
+    check_same_kind,
+    check_sorted,
+    is_unknown,
+    show_stamp,
+    widened,
+)
+from lstmcore.windows.zones import Stamps
 
 
 class Spans(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmcore.errors import LstmcoreError
 from lstmcore.layers import Array
-from lstmcore.stamps import show_stamp
+from lstmcore.windows.stamps import show_stamp
 
 Bounds = tuple[Any, Any]  # [start, stop), stamps
 
