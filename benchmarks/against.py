@@ -4,7 +4,7 @@
 
 REV is what git takes for a revision; HEAD~ where none is named. The core of REV and that of the working tree are built
 by the same compiler and loaded into one program, where a loop in C (benchmarks/against.c) times the calls of either, in
-the interleaved rounds of `lstmcore.bench`. In each round the median of this version is divided by that of REV; shown
+the interleaved rounds of `measure.bench`. In each round the median of this version is divided by that of REV; shown
 are the median of these ratios and their 5-95 % range: 0.9 is a tenth faster, and a range with 1 in it says nothing.
 
 With --python both are installed, each into a folder of its own, and two processes (benchmarks/against_worker.py) take
@@ -30,7 +30,8 @@ import results
 from against_core import ROOT, Core, cores, ffi, sources
 from models import SHAPES
 
-from lstmcore import _core, bench, info, terminal
+from lstmcore import _core, info, terminal
+from lstmcore.measure import bench
 
 WORKER = Path(__file__).with_name("against_worker.py")
 WINDOWS = ("quant", "exit", "hidden32", "hidden128", "gru")

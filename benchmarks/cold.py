@@ -1,6 +1,6 @@
 """Time of one call that nothing has warmed up: after the caches were flushed, and after an idle sleep.
 
-Rounds as in `lstmcore.bench`, but a contender has one timed call in each. The window is the caller's and was written
+Rounds as in `measure.bench`, but a contender has one timed call in each. The window is the caller's and was written
 just before, so it is in the cache; weights, buffers, code and Python itself are not, after a flush. Another core's own
 caches are not flushed: a library that keeps threads there keeps something warm. The sleep comes right behind a call, so
 that nothing but time lies between the two.
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore import bench, terminal
+from lstmcore import terminal
 from lstmcore.layers import Array
+from lstmcore.measure import bench
 
 IDLE = 5e-3  # seconds
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

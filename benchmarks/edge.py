@@ -2,7 +2,7 @@
 
     python benchmarks/edge.py [--seconds S] [--json FILE]
 
-Both run in one process, on the same weights and windows, in the interleaved rounds of `lstmcore.bench`: Python calls
+Both run in one process, on the same weights and windows, in the interleaved rounds of `measure.bench`: Python calls
 the Model or pushes into a stream, a loop in C (benchmarks/edge.c) calls lstmcore_run or lstmcore_sliding_push, and each
 call is timed by itself. The edge is the difference of the two medians inside a round. All that Python adds is in it:
 the call and its checks, the copies of the window and of the answer, the binding, the caches that Python's own work
@@ -28,9 +28,10 @@ from models import SHAPES, lstm
 from steps import Bound
 
 import lstmcore
-from lstmcore import _core, bench, terminal
-from lstmcore.comparison import random_windows
+from lstmcore import _core, terminal
 from lstmcore.layers import Array
+from lstmcore.measure import bench
+from lstmcore.measure.comparison import random_windows
 
 SOURCE = Path(__file__).with_name("edge.c")
 ffi = FFI()

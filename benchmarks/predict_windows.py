@@ -24,10 +24,11 @@ import results
 from models import SHAPES
 
 import lstmcore
-from lstmcore import bench, peers, terminal
+from lstmcore import terminal
 from lstmcore.commands import bench as command
-from lstmcore.comparison import largest_difference
 from lstmcore.layers import Array
+from lstmcore.measure import bench, peers
+from lstmcore.measure.comparison import largest_difference
 from lstmcore.windows import windows
 
 BATCHES = (1, 8, 32, 128, 512, 2048)

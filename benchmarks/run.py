@@ -17,8 +17,8 @@ import results
 import steps
 from models import SHAPES, Shape
 
-from lstmcore import bench, peers
 from lstmcore.commands import bench as command
+from lstmcore.measure import bench, peers
 
 SEED = 0
 THREADS = (1, None)  # one, and as many as the library takes by itself

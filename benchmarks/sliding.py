@@ -30,10 +30,11 @@ import results
 from models import SHAPES, Shape
 
 import lstmcore
-from lstmcore import bench, peers, terminal
+from lstmcore import terminal
 from lstmcore.commands import bench as command
-from lstmcore.comparison import largest_difference, oracle
 from lstmcore.layers import Array
+from lstmcore.measure import bench, peers
+from lstmcore.measure.comparison import largest_difference, oracle
 from lstmcore.streaming import SlidingWindow
 from lstmcore.windows import windows
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 import lstmcore
-from lstmcore import bench, peers
-from lstmcore.comparison import answer_each, largest_difference, oracle
 from lstmcore.formats.gates import reorder
 from lstmcore.layers import LSTM, Array
+from lstmcore.measure import bench, peers
+from lstmcore.measure.comparison import answer_each, largest_difference, oracle
 from lstmcore.streaming import Stream
 from lstmcore.terminal import need
 

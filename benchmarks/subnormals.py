@@ -19,8 +19,9 @@ import results
 from models import lstm
 
 import lstmcore
-from lstmcore import bench, terminal
+from lstmcore import terminal
 from lstmcore.layers import Array
+from lstmcore.measure import bench
 
 Answer = Callable[[int], Any]  # to window number n
 TINY = np.float32(1e-40)  # normal numbers end at 1.2e-38

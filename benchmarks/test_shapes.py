@@ -13,8 +13,8 @@ import pytest
 from models import SHAPES, Shape
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from lstmcore import bench
-from lstmcore.comparison import oracle, random_windows
+from lstmcore.measure import bench
+from lstmcore.measure.comparison import oracle, random_windows
 
 TOLERANCE = 1e-5  # what differs by more computes something else
 

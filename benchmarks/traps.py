@@ -32,7 +32,7 @@ import lstmcore
 from lstmcore import Model
 from lstmcore.formats.gates import reorder
 from lstmcore.layers import GRU, LSTM, RNN, Array, Recurrent, Reverse
-from lstmcore.peers import openvino_core
+from lstmcore.measure.peers import openvino_core
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 T, F, H = 9, 3, 4

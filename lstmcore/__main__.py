@@ -1,5 +1,5 @@
 """`python -m lstmcore`."""
 
-from lstmcore.cli import program
+from lstmcore.commands.cli import program
 
 program()

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import lstmcore
-from lstmcore import bench, peers
-from lstmcore.cli import main
 from lstmcore.commands import bench as command
-from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+from lstmcore.commands.cli import main
 from lstmcore.demo.run import MODEL
 from lstmcore.layers import GRU, Flatten, Linear
+from lstmcore.measure import bench, peers
+from lstmcore.measure.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_every_peer_answers_as_the_reference(name: str, model: lstmcore.Model) -
 SIGNAL = """
 import gc, signal, sys, time
 import lstmcore
-from lstmcore import peers
+from lstmcore.measure import peers
 
 model = lstmcore.load(sys.argv[2], backend="numpy")
 first, second = list(peers.build(sys.argv[1], model, 5, [1])), list(peers.build(sys.argv[1], model, 5, [1]))

@@ -17,7 +17,7 @@ import pytest
 from scripts import imported
 
 import lstmcore
-from lstmcore import bench, peers
+from lstmcore.measure import bench, peers
 
 ROOT = Path(__file__).parents[1]
 MODULES = (

@@ -20,12 +20,12 @@ import pytest
 from strategies import make
 
 import lstmcore
-from lstmcore import cli
-from lstmcore.cli import main
-from lstmcore.comparison import largest_difference, random_windows
+from lstmcore.commands import cli
+from lstmcore.commands.cli import main
 from lstmcore.demo import market
 from lstmcore.feed import simulator
 from lstmcore.layers import LSTM, BatchNorm1d, Dropout, Layer, Linear, Scaler, Sigmoid
+from lstmcore.measure.comparison import largest_difference, random_windows
 from lstmcore.text import clean
 from lstmcore.windows import windows
 
@@ -34,8 +34,8 @@ NO_OPTIONAL = """
 import sys
 for name in ("rich", "pandas", "pyarrow", "matplotlib", "torch", "numba", "onnx", "onnxruntime", "openvino"):
     sys.modules[name] = None
-from lstmcore import cli
-from lstmcore.cli import main
+from lstmcore.commands import cli
+from lstmcore.commands.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lstmcore
-from lstmcore.cli import main
+from lstmcore.commands.cli import main
 from lstmcore.demo import market, run
 from lstmcore.layers import LSTM, BatchNorm1d, Dropout, Linear, ReLU, Scaler, Sigmoid
 from lstmcore.windows import windows

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import lstmcore
-from lstmcore.cli import parser
+from lstmcore.commands.cli import parser
 from lstmcore.formats.gates import ORDERS
 
 ROOT = Path(__file__).parents[1]

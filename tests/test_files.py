@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from strategies import make
 
 import lstmcore
-from lstmcore import cli, files
+from lstmcore import files
 from lstmcore import layers as L
+from lstmcore.commands import cli
 
 SUFFIXES = (".safetensors", ".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pth")
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064x\nsize 70928\n" % 7

@@ -10,8 +10,8 @@ import pytest
 
 import lstmcore
 from lstmcore import layers as L
-from lstmcore.cli import main
 from lstmcore.commands import runtimes, verify
+from lstmcore.commands.cli import main
 
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 pytest.importorskip("onnxruntime", reason="needs onnxruntime")

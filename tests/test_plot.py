@@ -14,7 +14,7 @@ import lstmcore
 from lstmcore import Model, plot
 from lstmcore import layers as L
 from lstmcore.attribution import input_gradient
-from lstmcore.cli import main
+from lstmcore.commands.cli import main
 from lstmcore.demo import market
 from lstmcore.demo.run import MODEL
 from lstmcore.plot.lengths import NETWORKS, Network, gradient_by_tick

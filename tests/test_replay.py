@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lstmcore
-from lstmcore.cli import main
+from lstmcore.commands.cli import main
 from lstmcore.demo.run import MODEL
 from lstmcore.feed import delays
 
@@ -413,7 +413,9 @@ def shift(data: dict[str, Any]) -> bool:
 
 
 def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['msgspec'] = None; from lstmcore.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = (
+        "import sys; sys.modules['msgspec'] = None; from lstmcore.commands import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", code, "replay", str(tmp_path / "a.gz"), "--model", str(MODEL)]
     environment = os.environ | {"PYTHONPATH": str(Path(lstmcore.__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)

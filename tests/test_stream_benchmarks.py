@@ -12,7 +12,7 @@ import pytest
 from scripts import imported
 from streams import small
 
-from lstmcore import bench, peers
+from lstmcore.measure import bench, peers
 
 MODULES = ("million_ticks", "models", "plot", "predict_windows", "results", "sliding", "steps", "tables")
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import lstmcore
 from lstmcore import layers as L
 from lstmcore import terminal
-from lstmcore.cli import main
+from lstmcore.commands.cli import main
 from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
 from lstmcore.text import CUT, LINE, NAME, NAMES, clean, listed, markdown, plotted, quoted
 

@@ -13,7 +13,7 @@ import pytest
 
 import lstmcore
 from lstmcore import metrics
-from lstmcore.cli import main
+from lstmcore.commands.cli import main
 from lstmcore.demo.market import FEATURES
 from lstmcore.layers import Array
 

@@ -19,11 +19,11 @@ from streams import same_bits
 from tolerances import FLOAT32
 
 import lstmcore
-from lstmcore import cli
 from lstmcore import layers as L
 from lstmcore.backends import NAMES
 from lstmcore.backends.c.adding import ADD
 from lstmcore.backends.c.binding import check, ffi, floats, lib
+from lstmcore.commands import cli
 from lstmcore.folding import fold
 
 FEATURES, STEPS = 3, 6

@@ -27,13 +27,13 @@ from position import PaperPosition  # noqa: E402
 from rehearsal import Rehearsal  # noqa: E402
 
 import lstmcore  # noqa: E402
-from lstmcore.bench import no_collection  # noqa: E402
 from lstmcore.demo.market import FEATURES, TICK_SIZE  # noqa: E402
 from lstmcore.demo.run import MODEL  # noqa: E402
 from lstmcore.feed.features import Features  # noqa: E402
 from lstmcore.feed.messages import Parser, Quote  # noqa: E402
 from lstmcore.feed.recording import Writer  # noqa: E402
 from lstmcore.layers import Array  # noqa: E402
+from lstmcore.measure.bench import no_collection  # noqa: E402
 from lstmcore.text import clean  # noqa: E402
 
 #: The moments of a tick that are kept, ns on time.perf_counter.

@@ -16,9 +16,10 @@ from dataclasses import asdict
 from typing import Any
 
 import lstmcore
-from lstmcore import bench, commands, files, peers, terminal
-from lstmcore.comparison import steps_of
+from lstmcore import commands, files, terminal
 from lstmcore.errors import BackendError
+from lstmcore.measure import bench, peers
+from lstmcore.measure.comparison import steps_of
 from lstmcore.text import clean
 
 SUSPECT = 1e-4  # a row further than this from the reference does other work than the rest

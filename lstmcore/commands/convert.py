@@ -13,7 +13,7 @@ import numpy as np
 
 import lstmcore
 from lstmcore import commands
-from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
+from lstmcore.measure.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
 from lstmcore.text import clean
 
 ONNX_LIMIT = 1e-4  # what ONNX Runtime's float32 may be off before the file is taken for wrong
@@ -55,7 +55,7 @@ def _onnx(model: lstmcore.Model, out: str) -> str:
     model.export_onnx(out)
     if importlib.util.find_spec("onnxruntime") is None:
         return 'float32; not run: onnxruntime is not installed (pip install "lstmcore[peers]")'
-    from lstmcore.peers import OnnxRuntime
+    from lstmcore.measure.peers import OnnxRuntime
 
     windows = random_windows(model, 8, steps_of(model, None), 1.0, np.random.default_rng(0))
     runtime = OnnxRuntime(Path(out).read_bytes(), threads=1)

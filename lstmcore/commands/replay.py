@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import lstmcore
-from lstmcore import bench, commands, files, peers, terminal
-from lstmcore.comparison import largest_difference, steps_of
+from lstmcore import commands, files, terminal
 from lstmcore.demo.market import FEATURES, TICK_SIZE
 from lstmcore.feed import delays, engines
 from lstmcore.feed.recording import Recording
 from lstmcore.layers import Array
+from lstmcore.measure import bench, peers
+from lstmcore.measure.comparison import largest_difference, steps_of
 from lstmcore.text import clean
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def onnx_file(path: str, time_first: bool) -> tuple[Answer, int | None]:
 
     A file for a fixed number of windows answers each window by as many copies of it.
     """
-    from lstmcore.peers import onnxruntime_session
+    from lstmcore.measure.peers import onnxruntime_session
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")

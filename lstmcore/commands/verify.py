@@ -33,10 +33,10 @@ import lstmcore
 from lstmcore import commands, data, terminal
 from lstmcore.backends import NAMES
 from lstmcore.commands import modules, runtimes
-from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
 from lstmcore.formats import READERS
 from lstmcore.inputs import as_numbers
 from lstmcore.layers import Array, Scaler
+from lstmcore.measure.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
 from lstmcore.text import clean
 
 SCALES = (0.1, 1.0, 10.0)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstmcore.comparison import largest_difference, oracle
 from lstmcore.demo import market
 from lstmcore.layers import Array
+from lstmcore.measure.comparison import largest_difference, oracle
 from lstmcore.metrics import auc
 from lstmcore.model import Model
 from lstmcore.windows import windows

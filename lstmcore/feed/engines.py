@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from lstmcore import peers
 from lstmcore.layers import Array
+from lstmcore.measure import peers
 from lstmcore.model import Model
 
 NAMES = ("lstmcore", "onnxruntime")

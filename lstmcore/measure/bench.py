@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.comparison import answer_each, largest_difference, oracle, random_windows
 from lstmcore.layers import Array
+from lstmcore.measure.comparison import answer_each, largest_difference, oracle, random_windows
 from lstmcore.model import Model
 
 POOL = 64  # different windows; together they fit the second-level cache
