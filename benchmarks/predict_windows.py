@@ -63,7 +63,7 @@ class OnnxRuntime(Batched):
     """ONNX Runtime's `run`, which takes batches of any size: beside their computation, a bound buffer is no gain."""
 
     def __init__(self, model: lstmcore.Model, batch: int, window: int) -> None:
-        from lstmcore.formats import onnx
+        from lstmcore.formats.onnx import onnx
 
         super().__init__("ONNX Runtime", batch, window)
         self.session = peers.onnxruntime_session(onnx.build(model).SerializeToString(), self.threads)
@@ -77,7 +77,7 @@ class Torch(Batched):
     """A torch module, eager or traced, under inference_mode."""
 
     def __init__(self, model: lstmcore.Model, batch: int, window: int, traced: bool) -> None:
-        from lstmcore.formats.torch_build import to_module
+        from lstmcore.formats.torch.torch_build import to_module
 
         super().__init__("torch", batch, window)
         self.settings = f"{'jit' if traced else 'eager'}, {self.settings}"

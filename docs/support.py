@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lstmcore.formats import keras_arguments, onnx_attributes, torch_arguments
+from lstmcore.formats.keras import keras_arguments
+from lstmcore.formats.onnx import onnx_attributes
+from lstmcore.formats.torch import torch_arguments
 
 PAGE = Path(__file__).with_name("support.md")
 KERAS = ("LSTM", "GRU", "SimpleRNN")

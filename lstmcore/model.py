@@ -347,7 +347,7 @@ class Model:
         Raises:
             UnsupportedError: The onnx package is not installed; or a layer that does not keep to lengths.
         """
-        from lstmcore.formats import onnx
+        from lstmcore.formats.onnx import onnx
 
         onnx.write(self, path, lengths=as_flag(lengths, "lengths"))
 

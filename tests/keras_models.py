@@ -25,7 +25,7 @@ from keras import layers as K
 from tolerances import FLOAT32, TIMES_TORCH
 
 import lstmcore
-from lstmcore.formats.keras import read
+from lstmcore.formats.keras.keras import read
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras says of every .h5 file that the format is an old one
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from lstmcore import Model
 from lstmcore import layers as L
-from lstmcore.formats.onnx import build
+from lstmcore.formats.onnx.onnx import build
 
 Array = np.ndarray[Any, Any]
 ROWS = {"LSTM": 16, "GRU": 12, "RNN": 4}  # of the gates of four units

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from lstmcore import Model
-from lstmcore.formats.onnx import read
+from lstmcore.formats.onnx.onnx import read
 from lstmcore.layers import Layer
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -107,7 +107,7 @@ def test_branches(join: type[L.Merge]) -> None:
 
 def test_the_shipped_model_beside_torch() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from lstmcore.formats.torch_build import to_module
+    from lstmcore.formats.torch.torch_build import to_module
 
     model = lstmcore.load(MODEL)
     window = np.random.default_rng(0).normal(size=(50, 10))

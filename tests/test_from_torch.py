@@ -20,8 +20,8 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from torch_modules import ExitModel, Forward, QuantModel, answers, assert_same, read, trained, windows  # noqa: E402
 
-from lstmcore.formats import torch_recurrent  # noqa: E402
-from lstmcore.formats.torch_build import to_module  # noqa: E402
+from lstmcore.formats.torch import torch_recurrent  # noqa: E402
+from lstmcore.formats.torch.torch_build import to_module  # noqa: E402
 
 # Said of every module that reads time first; test_time_major_input_is_told_of sees that it is.
 pytestmark = pytest.mark.filterwarnings("ignore:.*reads its windows as .T, N, F.:UserWarning")

@@ -40,8 +40,8 @@ from tolerances import FLOAT32, WRONG
 import lstmcore
 from lstmcore import layers as L
 from lstmcore.formats import gates
-from lstmcore.formats.keras import read
-from lstmcore.formats.keras_graph import snake_case
+from lstmcore.formats.keras.keras import read
+from lstmcore.formats.keras.keras_graph import snake_case
 
 FEW = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -337,7 +337,7 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_neither_keras_nor_a_framework_is_imported(tmp_path: Path) -> None:
     path = save(sequential((5, 3), [("LSTM", {"units": 2})]), tmp_path / "m.keras")
-    code = f"import sys; from lstmcore.formats.keras import read; read({str(path)!r}); print(sorted(sys.modules))"
+    code = f"import sys; from lstmcore.formats.keras.keras import read; read({str(path)!r}); print(sorted(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"keras", "torch", "tensorflow", "jax"} & set(json.loads(found.replace("'", '"')))
 

@@ -27,8 +27,8 @@ from keras_models import (
 )
 from tolerances import FLOAT32, WRONG
 
-from lstmcore.formats.keras_arguments import ARGUMENTS, HONOURED, LAYER, NO_EFFECT, REFUSED, Only
-from lstmcore.formats.keras_layers import LAYERS
+from lstmcore.formats.keras.keras_arguments import ARGUMENTS, HONOURED, LAYER, NO_EFFECT, REFUSED, Only
+from lstmcore.formats.keras.keras_layers import LAYERS
 
 CELL: dict[str, Any] = {"units": 3}
 DENSE = ("Dense", {"units": 3, "activation": "tanh"})

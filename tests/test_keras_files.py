@@ -20,8 +20,8 @@ from keras_models import K, keras, layers_in, load, quiet, refused, rewritten, s
 from torch_files import small_allocations
 
 import lstmcore
-from lstmcore.formats.hdf5 import Hdf5
-from lstmcore.formats.keras import read
+from lstmcore.formats.keras.hdf5 import Hdf5
+from lstmcore.formats.keras.keras import read
 
 LAYERS = [("LSTM", {"units": 3}), ("BatchNormalization", {}), ("Dense", {"units": 2})]
 
@@ -207,7 +207,7 @@ def test_an_index_that_comes_after_itself_does_not_hang(to: int, tmp_path: Path)
     code = f"""
 import pathlib, resource
 import numpy as np
-from lstmcore.formats.hdf5 import Hdf5
+from lstmcore.formats.keras.hdf5 import Hdf5
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 with Hdf5(pathlib.Path({str(path)!r}).read_bytes(), "w") as opened:
     assert len(opened.datasets) == 20

@@ -33,7 +33,7 @@ ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from lstmcore.formats.onnx import build  # noqa: E402
+from lstmcore.formats.onnx.onnx import build  # noqa: E402
 
 #: A name and the kind for each layer without weights.
 PLAIN = (
@@ -233,8 +233,8 @@ def test_without_onnx_the_error_says_what_to_install(monkeypatch, tmp_path):
     rng = np.random.default_rng(4)
     model = Model([lstm(rng, "lstm", 5, 6)], backend="numpy")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "lstmcore.formats.onnx")
-    monkeypatch.delattr("lstmcore.formats.onnx")
+    monkeypatch.delitem(sys.modules, "lstmcore.formats.onnx.onnx")
+    monkeypatch.delattr("lstmcore.formats.onnx.onnx")
     with pytest.raises(UnsupportedError, match=r'needs the onnx package: pip install "lstmcore\[onnx\]"'):
         model.export_onnx(tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()

@@ -14,9 +14,9 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 from onnx import TensorProto, helper  # noqa: E402
 from onnx_files import answers, assert_close, assert_same, model, read_back, weights, windows  # noqa: E402
 
-from lstmcore.formats.onnx_attributes import ATTRIBUTES, HONOURED, NO_EFFECT, REFUSED  # noqa: E402
-from lstmcore.formats.onnx_constants import FOLD  # noqa: E402
-from lstmcore.formats.onnx_ops import HANDLERS  # noqa: E402
+from lstmcore.formats.onnx.onnx_attributes import ATTRIBUTES, HONOURED, NO_EFFECT, REFUSED  # noqa: E402
+from lstmcore.formats.onnx.onnx_constants import FOLD  # noqa: E402
+from lstmcore.formats.onnx.onnx_ops import HANDLERS  # noqa: E402
 
 node = helper.make_node
 

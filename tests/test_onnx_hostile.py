@@ -25,8 +25,8 @@ from onnx_files import model, weights  # noqa: E402
 from test_onnx_layers import make  # noqa: E402
 
 from lstmcore import Model  # noqa: E402
-from lstmcore.formats import onnx_trials  # noqa: E402
-from lstmcore.formats.onnx import build, read  # noqa: E402
+from lstmcore.formats.onnx import onnx_trials  # noqa: E402
+from lstmcore.formats.onnx.onnx import build, read  # noqa: E402
 
 REFUSED = (ModelFormatError, UnsupportedError)
 
@@ -137,7 +137,7 @@ def test_bytes_that_grow_when_they_are_parsed(tmp_path, more):
     script = f"""
 import resource, sys
 from lstmcore import ModelFormatError
-from lstmcore.formats.onnx import read
+from lstmcore.formats.onnx.onnx import read
 read({str(write(tmp_path / "sound", own()))!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

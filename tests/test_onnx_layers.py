@@ -17,8 +17,8 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from onnx_files import answers, assert_close, read_back, windows  # noqa: E402
 
-from lstmcore.formats.onnx import build  # noqa: E402
-from lstmcore.formats.onnx_gates import FUNCTIONS  # noqa: E402
+from lstmcore.formats.onnx.onnx import build  # noqa: E402
+from lstmcore.formats.onnx.onnx_gates import FUNCTIONS  # noqa: E402
 from lstmcore.layers.activations import TABLE  # noqa: E402
 
 GATED = tuple(FUNCTIONS.values())

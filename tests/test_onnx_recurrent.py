@@ -16,8 +16,8 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 from onnx import TensorProto, helper  # noqa: E402
 from onnx_files import answers, assert_same, model, read_back, weights, windows  # noqa: E402
 
-from lstmcore.formats.onnx import read  # noqa: E402
-from lstmcore.formats.onnx_gates import FUNCTIONS, KINDS, NO_DEFAULTS  # noqa: E402
+from lstmcore.formats.onnx.onnx import read  # noqa: E402
+from lstmcore.formats.onnx.onnx_gates import FUNCTIONS, KINDS, NO_DEFAULTS  # noqa: E402
 from lstmcore.layers.activations import TABLE  # noqa: E402
 
 KIND = tuple(KINDS)

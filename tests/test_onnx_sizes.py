@@ -233,7 +233,7 @@ def test_a_table_of_lengths_is_refused(tmp_path):
 
 def test_numbers_of_features_cost_no_trial(tmp_path, monkeypatch):
     """A usual graph is read four times: its gates' and layers' sizes meet no size of a window."""
-    from lstmcore.formats import onnx_trials
+    from lstmcore.formats.onnx import onnx_trials
 
     walks = []
 

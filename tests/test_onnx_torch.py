@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx", reason="needs onnx")
 from onnx_files import assert_close, assert_own_dtype  # noqa: E402
 from torch import nn  # noqa: E402
 
-from lstmcore.formats.onnx import read  # noqa: E402
+from lstmcore.formats.onnx.onnx import read  # noqa: E402
 
 EXPORTERS = ("torchscript", "dynamo")
 

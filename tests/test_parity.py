@@ -81,7 +81,7 @@ def test_lstm_against_float64_and_torch(backend: str, layer: L.LSTM, steps: int,
 @settings(SLOW, max_examples=30)
 def test_lstm_against_onnxruntime(backend: str, layer: L.LSTM, steps: int, seed: int, with_state: bool) -> None:
     ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; parity cannot be tested")
-    from lstmcore.formats import onnx
+    from lstmcore.formats.onnx import onnx
 
     rng = np.random.default_rng(seed)
     x = normal(rng, 2, steps, layer.input_size)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import lstmcore
-from lstmcore.formats.torch_state_dict import from_state_dict
-from lstmcore.formats.torch_state_dict import read as read_file
+from lstmcore.formats.torch.torch_state_dict import from_state_dict
+from lstmcore.formats.torch.torch_state_dict import read as read_file
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
@@ -25,7 +25,7 @@ from torch import nn  # noqa: E402
 from torch_modules import ExitModel, Only, QuantModel, answers, assert_same, trained, windows  # noqa: E402
 
 from lstmcore import layers as L  # noqa: E402
-from lstmcore.formats.torch_build import to_module  # noqa: E402
+from lstmcore.formats.torch.torch_build import to_module  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # torch, of its own speed
 
@@ -485,7 +485,7 @@ import sys
 sys.modules["torch"] = None
 import numpy as np
 import lstmcore
-from lstmcore.formats.torch_state_dict import read
+from lstmcore.formats.torch.torch_state_dict import read
 print(lstmcore.Model(read({str(tmp_path / "m.pt")!r}, {QUANT!r}), backend="numpy")(np.ones((4, 10), "f4")).shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from lstmcore.formats import keras_arguments, onnx_attributes, torch_arguments
+from lstmcore.formats.keras import keras_arguments
+from lstmcore.formats.onnx import onnx_attributes
+from lstmcore.formats.torch import torch_arguments
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,7 +18,7 @@ from strategies import SEEDS, make  # noqa: E402
 from torch_modules import ExitModel, Forward, assert_same, read, trained  # noqa: E402
 
 from lstmcore import layers as L  # noqa: E402
-from lstmcore.formats.torch_build import to_module  # noqa: E402
+from lstmcore.formats.torch.torch_build import to_module  # noqa: E402
 from lstmcore.layers import Flatten, activations  # noqa: E402
 
 
@@ -145,7 +145,7 @@ def test_to_module_refuses_names_that_torch_cannot_give(name):
 def test_without_torch_the_error_says_what_to_install(monkeypatch):
     module = trained(ExitModel())
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "lstmcore.formats.torch")
-    monkeypatch.delattr("lstmcore.formats.torch")
+    monkeypatch.delitem(sys.modules, "lstmcore.formats.torch.torch")
+    monkeypatch.delattr("lstmcore.formats.torch.torch")
     with pytest.raises(lstmcore.UnsupportedError, match=r'needs PyTorch: pip install "lstmcore\[torch\]"'):
         read(module)

@@ -21,7 +21,7 @@ from torch import nn
 from torch_files import SIX, as_numpy, records, refused, same, storage, tensor, write
 
 import lstmcore
-from lstmcore.formats.torch_file import read_checkpoint, read_state_dict, strip_prefixes
+from lstmcore.formats.torch.torch_file import read_checkpoint, read_state_dict, strip_prefixes
 
 
 class Net(nn.Module):
@@ -178,7 +178,7 @@ def test_neither_torch_nor_pickles_own_machine_is_used(state: dict[str, torch.Te
 import pickle, sys
 sys.modules["torch"] = None
 pickle.Unpickler = pickle._Unpickler = pickle.load = pickle.loads = None
-from lstmcore.formats.torch_file import read_state_dict
+from lstmcore.formats.torch.torch_file import read_state_dict
 print(len(read_state_dict({str(path)!r})))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

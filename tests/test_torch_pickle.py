@@ -31,7 +31,7 @@ from torch_files import (
     write,
 )
 
-from lstmcore.formats import torch_pickle
+from lstmcore.formats.torch import torch_pickle
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from tolerances import FLOAT32, TIMES_TORCH, WRONG  # noqa: E402
 from torch import nn  # noqa: E402
 from torch_modules import Only, answers, assert_same, read, trained, windows  # noqa: E402
 
-from lstmcore.formats.torch_arguments import ARGUMENTS  # noqa: E402
-from lstmcore.formats.torch_build import to_module  # noqa: E402
+from lstmcore.formats.torch.torch_arguments import ARGUMENTS  # noqa: E402
+from lstmcore.formats.torch.torch_build import to_module  # noqa: E402
 from lstmcore.layers import GRU, LSTM, RNN  # noqa: E402
 
 pytestmark = [

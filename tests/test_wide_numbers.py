@@ -264,8 +264,8 @@ def test_a_mean_that_float32_holds_is_kept_in_it() -> None:
 def test_a_mean_that_was_read_with_fewer_digits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The windows that a module is compared on are those that its scaler is for."""
     pytest.importorskip("torch", reason="torch is not installed")
-    from lstmcore.formats import torch as reader
-    from lstmcore.formats.torch_build import to_module
+    from lstmcore.formats.torch import torch as reader
+    from lstmcore.formats.torch.torch_build import to_module
 
     module, traced = to_module(wide_model(backend="numpy")), reader._trace_widened
 
@@ -283,7 +283,7 @@ def test_a_mean_that_was_read_with_fewer_digits_is_refused(monkeypatch: pytest.M
 
 def test_a_wide_mean_goes_to_torch_and_back() -> None:
     torch = pytest.importorskip("torch")
-    from lstmcore.formats.torch_build import to_module
+    from lstmcore.formats.torch.torch_build import to_module
 
     model = wide_model(backend="numpy")
     window = model.parameters["scaler.mean"] + 0.05 * np.random.default_rng(1).normal(size=(STEPS, FEATURES))

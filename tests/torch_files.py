@@ -19,7 +19,7 @@ import torch
 from hypothesis import strategies as st
 
 import lstmcore
-from lstmcore.formats.torch_file import read_checkpoint
+from lstmcore.formats.torch.torch_file import read_checkpoint
 
 
 def as_numpy(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -10,9 +10,9 @@ import lstmcore
 from lstmcore.backends import NAMES
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import read_whole
-from lstmcore.formats.json_text import parse_any
-from lstmcore.formats.limits import allowed
-from lstmcore.formats.torch_suggest import NoLayersError
+from lstmcore.formats.guard.json_text import parse_any
+from lstmcore.formats.guard.limits import allowed
+from lstmcore.formats.torch.torch_suggest import NoLayersError
 from lstmcore.text import quoted
 
 MODEL = "a model file: .safetensors, .keras, .h5, .onnx, or .pt/.pth with --layers"

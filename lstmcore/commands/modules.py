@@ -30,7 +30,7 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
         raise ValueError(f"{spec}: expected an nn.Module, or a class or function that makes one, got {type(found)}")
     module.eval()
     if checkpoint:
-        from lstmcore.formats.torch_checkpoint import load_checkpoint
+        from lstmcore.formats.torch.torch_checkpoint import load_checkpoint
 
         load_checkpoint(module, checkpoint)
     elif module is not found:
@@ -52,7 +52,7 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
         out = (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out).cpu().numpy()
         return out if window.ndim == 3 else out[0]
 
-    from lstmcore.formats.torch_numbers import numbers_of
+    from lstmcore.formats.torch.torch_numbers import numbers_of
 
     written, held = numbers_of(module)
     largest = int(max((n for n in {**written, **held} if n <= runtimes.LONGEST), default=1))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore.formats.trials import sizes
+from lstmcore.formats.guard.trials import sizes
 from lstmcore.layers import Array
 from lstmcore.text import clean
 
@@ -125,9 +125,9 @@ def lengths_of(*files: str) -> Sequence[int]:
 
 def _onnx_numbers(path: str) -> Iterator[int]:
     """The integers of small tensors and of attributes."""
-    from lstmcore.formats import onnx  # noqa: F401  # says what to install
-    from lstmcore.formats.onnx_file import parse
-    from lstmcore.formats.onnx_tensors import DTYPES, Tensors
+    from lstmcore.formats.onnx import onnx  # noqa: F401  # says what to install
+    from lstmcore.formats.onnx.onnx_file import parse
+    from lstmcore.formats.onnx.onnx_tensors import DTYPES, Tensors
 
     proto, _ = parse(path)
     tensors = list(proto.graph.initializer)
@@ -146,7 +146,7 @@ def _onnx_numbers(path: str) -> Iterator[int]:
 
 def _keras_numbers(path: str) -> Iterator[int]:
     """The integers of the architecture, seeds apart."""
-    from lstmcore.formats.keras import OPENERS
+    from lstmcore.formats.keras.keras import OPENERS
 
     with OPENERS[Path(path).suffix.lower()](path) as opened:
         left: list[Any] = [dict(opened.model.config)]

@@ -1,4 +1,4 @@
-"""Sources of models, one file each. From here on everything is torch's layout, names and gate order (i, f, g, o)."""
+"""Sources of models, a folder each. From here on everything is torch's layout, names and gate order (i, f, g, o)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 #: The module that reads each kind of file.
 READERS = {
     ".safetensors": "safetensors",
-    ".keras": "keras",
-    ".h5": "keras",
-    ".hdf5": "keras",
-    ".onnx": "onnx",
-    ".pt": "torch_state_dict",
-    ".pth": "torch_state_dict",
-    ".pt2": "torch_state_dict",  # refused there, with what to do
+    ".keras": "keras.keras",
+    ".h5": "keras.keras",
+    ".hdf5": "keras.keras",
+    ".onnx": "onnx.onnx",
+    ".pt": "torch.torch_state_dict",
+    ".pth": "torch.torch_state_dict",
+    ".pt2": "torch.torch_state_dict",  # refused there, with what to do
 }
 
 
@@ -67,7 +67,7 @@ def load(
         known = ", ".join(each for each in READERS if each != ".pt2")
         raise ModelFormatError(f"{file}: expected a name that ends in {known}, got {suffix!r}")
     reader = importlib.import_module(f"lstmcore.formats.{READERS[suffix]}")
-    if layers is not None and READERS[suffix] not in ("torch_state_dict", "safetensors"):
+    if layers is not None and READERS[suffix] not in ("torch.torch_state_dict", "safetensors"):
         raise ValueError(f"{file}: layers: only a state_dict (.pt, .pth) needs them; this file has its architecture")
     found = reader.read(file) if layers is None else reader.read(file, layers)
     return _sound(Model(found, backend=backend, kernel=kernel), file)
@@ -81,8 +81,8 @@ def from_state_dict(
     Args:
         state: A state_dict: arrays or tensors by torch's names; or a checkpoint that holds one.
         layers: What the forward calls, in order: ("name", "Kind") or ("name", "Kind", settings) for a layer with
-            weights, "Kind" or ("Kind", settings) for one without; see `formats.torch_state_dict.from_state_dict`. Sizes
-            come from the arrays.
+            weights, "Kind" or ("Kind", settings) for one without; see `formats.torch.torch_state_dict.from_state_dict`.
+            Sizes come from the arrays.
         backend: See `Model`.
         kernel: See `Model`.
 
@@ -95,7 +95,7 @@ def from_state_dict(
     >>> from_state_dict(state, [("fc", "Linear"), "Sigmoid"])(np.zeros((5, 3))).shape
     (5, 1)
     """
-    from lstmcore.formats import torch_state_dict
+    from lstmcore.formats.torch import torch_state_dict
 
     return _sound(Model(torch_state_dict.from_state_dict(state, layers), backend=backend, kernel=kernel), "state_dict")
 
@@ -109,7 +109,7 @@ def from_torch(
     backend: str = "auto",
     kernel: str | None = None,
 ) -> Model:
-    """Take over a trained PyTorch module, by tracing its forward; see `formats.torch.read`.
+    """Take over a trained PyTorch module, by tracing its forward; see `formats.torch.torch.read`.
 
     Args:
         module: Any module in eval mode whose forward takes one tensor of windows and returns one tensor.
@@ -138,7 +138,7 @@ def from_torch(
     """
     if scaler is not None and not (isinstance(scaler, tuple | list) and len(scaler) == 2):
         raise TypeError(f"scaler: expected a pair (mean, scale), got {type(scaler).__name__}")
-    from lstmcore.formats import torch as torch_format
+    from lstmcore.formats.torch import torch as torch_format
 
     layers = torch_format.read(module, checkpoint=checkpoint, example=example)
     model = _sound(Model(layers, backend=backend, kernel=kernel), type(module).__name__)

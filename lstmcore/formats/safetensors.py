@@ -18,13 +18,13 @@ import safetensors.numpy
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import write_whole
-from lstmcore.formats import torch_spec
-from lstmcore.formats.json_text import parse
-from lstmcore.formats.limits import allowed
+from lstmcore.formats.guard.json_text import parse
+from lstmcore.formats.guard.limits import allowed
 from lstmcore.formats.tensors import Tensor, open_tensors
-from lstmcore.formats.torch_file import strip_prefixes
-from lstmcore.formats.torch_state_dict import build
-from lstmcore.formats.torch_suggest import no_layers
+from lstmcore.formats.torch import torch_spec
+from lstmcore.formats.torch.torch_file import strip_prefixes
+from lstmcore.formats.torch.torch_state_dict import build
+from lstmcore.formats.torch.torch_suggest import no_layers
 from lstmcore.formats.weights import Spec, Stored, read_layers
 from lstmcore.layers import KINDS, Array, Layer
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.files import open_plain
-from lstmcore.formats.json_text import parse
-from lstmcore.formats.limits import MAX_EXTENT, allowed
+from lstmcore.formats.guard.json_text import parse
+from lstmcore.formats.guard.limits import MAX_EXTENT, allowed
 from lstmcore.layers import Array
 
 MAX_HEADER = 4 << 20  # bytes; a header of a thousand layers needs under one MiB

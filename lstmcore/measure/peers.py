@@ -78,7 +78,7 @@ def build(name: str, model: Model, steps: int, threads: Sequence[int | None], co
     if name not in NAMES:
         raise ValueError(f"peer {name!r}: expected one of {', '.join(NAMES)}")
     if name == "torch":
-        from lstmcore.formats.torch_build import to_module
+        from lstmcore.formats.torch.torch_build import to_module
 
         torch = need("torch", "torch")
         module = to_module(model.astype(np.float32))
@@ -98,7 +98,7 @@ def build(name: str, model: Model, steps: int, threads: Sequence[int | None], co
 
 def _fixed_onnx(model: Model, steps: int) -> bytes:
     """The exported model for one window of `steps` ticks: runtimes plan better for shapes they know."""
-    from lstmcore.formats import onnx
+    from lstmcore.formats.onnx import onnx
 
     proto = onnx.build(model.astype(np.float32))
     for dim, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, steps), strict=False):

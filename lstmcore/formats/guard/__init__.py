@@ -1,0 +1,1 @@
+"""What a file may cost, and with which windows what was read is tried."""

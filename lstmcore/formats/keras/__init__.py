@@ -1,0 +1,1 @@
+"""Keras's files, in their three forms: read."""

@@ -1,0 +1,1 @@
+"""PyTorch's modules, checkpoints and state_dicts: read and written."""
