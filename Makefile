@@ -50,8 +50,8 @@ sanitize: $(VENV)/.test ## run every kernel of the C core, and its binding, unde
 	PATH="$(abspath $(BIN)):$$PATH" tests/c/sanitize_binding.sh build/sanitize
 
 fuzz: $(VENV)/.test ## damaged files, 100,000 and FUZZ_SECONDS (600) of guided ones, for each reader; calls of the C API; hours
-	$(BIN)/python tests/fuzz.py
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/fuzz_guided.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/support/fuzz.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/support/fuzz_guided.py --seconds $(FUZZ_SECONDS)
 
 docs: $(VENV)/.docs ## build the documentation; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -63,7 +63,8 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # Stamps: each extra is installed again when a source changed. Editable, so that Python started in this folder, which
-# finds lstmcore/ here before anything installed, finds the compiled core too. tests/test_packaging.py tests the wheel.
+# finds lstmcore/ here before anything installed, finds the compiled core too. tests/tools/test_packaging.py tests the
+# wheel.
 $(VENV)/.%: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	@touch $@

@@ -17,7 +17,7 @@ PAGE = Path(__file__).with_name("support.md")
 KERAS = ("LSTM", "GRU", "SimpleRNN")
 RECURRENT = ("LSTM", "GRU", "RNN")
 
-#: The tests in tests/test_onnx_recurrent.py that show what becomes of an input, attribute or output.
+#: The tests in tests/formats/test_onnx_recurrent.py that show what becomes of an input, attribute or output.
 ONNX_TESTS = {
     "input X": "test_directions_and_outputs",
     "input W": "test_swapped_gates_are_seen",

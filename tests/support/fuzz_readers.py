@@ -48,7 +48,7 @@ FLOOR = 4 << 20  # bytes that any reader may take: interpreters, modules, buffer
 LONGEST = 2000  # characters of an error
 RESIDENT = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss, in bytes
 PACKAGE = Path(lstmcore.__file__).parent
-sys.path.append(str(Path(__file__).parents[1] / "examples" / "live_bot"))  # its frames are read here too
+sys.path.append(str(Path(__file__).parents[2] / "examples" / "live_bot"))  # its frames are read here too
 
 CONFIG = """
 [data]

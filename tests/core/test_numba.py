@@ -21,7 +21,7 @@ from lstmcore import layers as L
 
 program = pytest.importorskip("lstmcore.backends.numba.program", reason="numba is not installed")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, -1e-30, 87, -87, 89, -89, 3e38, -3e38], np.float32)
 
 

@@ -18,7 +18,7 @@ from lstmcore.plot.lengths import NETWORKS, Network
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "memory"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "memory"
 
 
 @pytest.fixture(scope="module")

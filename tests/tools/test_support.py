@@ -14,7 +14,7 @@ from lstmcore.formats.keras import keras_arguments
 from lstmcore.formats.onnx import onnx_attributes
 from lstmcore.formats.torch import torch_arguments
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def support() -> Any:
@@ -39,7 +39,7 @@ def test_no_cell_is_empty_and_every_test_exists() -> None:
         assert name, row
         assert verdict, row
         file, _, function = test.strip("`").partition("::")
-        text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        text = (ROOT / "tests" / "formats" / file).read_text(encoding="utf-8")
         assert re.search(rf"^def {function}\(", text, re.MULTILINE), test
 
 

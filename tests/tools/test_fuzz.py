@@ -164,7 +164,7 @@ else:
     sys.exit(fuzz_guided.main(sys.argv[1:]))
 """
     script = tmp_path / "planted.py"
-    script.write_text(f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n{planted}")
+    script.write_text(f"import sys\nsys.path.insert(0, {str(Path(fuzz_guided.__file__).parent)!r})\n{planted}")
     command = [sys.executable, str(script), "csv", "--runs", "4000", "--folder", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, "csv: KeyError in" in done.stdout) == (1, True), done.stdout + done.stderr

@@ -13,7 +13,7 @@ import pytest
 import lstmcore
 from lstmcore.demo.run import MODEL
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 #: Of each script, how it is called, and the packages that it cannot do without.
 SCRIPTS = {

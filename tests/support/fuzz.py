@@ -1,7 +1,7 @@
 """Feed damaged files to a reader: it may answer, or refuse as it documents, and nothing else.
 
-    python tests/fuzz.py [READER ...] [--count N] [--start K] [--seed S] [--keep FOLDER]
-    python tests/fuzz.py READER --file FILE       one file as it is
+    python tests/support/fuzz.py [READER ...] [--count N] [--start K] [--seed S] [--keep FOLDER]
+    python tests/support/fuzz.py READER --file FILE       one file as it is
 
 READER is one of those in `fuzz_readers`; all of them if none is named. The files come from a small corpus
 that is made here; each is damaged in its bytes or inside it, in a part of it behind right checksums, and loaded in a

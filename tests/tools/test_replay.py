@@ -239,7 +239,7 @@ def test_what_is_dropped_and_damaged_is_told(
 
 @needs_msgspec
 def test_features_of_ones_own(recording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from test_cli import random_model  # takes four features
+    from small_models import random_model  # takes four features
 
     model = str(tmp_path / "m.safetensors")
     random_model(0).save(model)

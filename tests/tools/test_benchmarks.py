@@ -19,7 +19,7 @@ from scripts import imported
 import lstmcore
 from lstmcore.measure import bench, peers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULES = (
     "against",
     "against_core",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -15,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from onnx_files import answers, assert_close, read_back, windows  # noqa: E402
+from onnx_files import answers, assert_close, make, read_back, windows  # noqa: E402
 
 from lstmcore.formats.onnx.onnx import build  # noqa: E402
 from lstmcore.formats.onnx.onnx_gates import FUNCTIONS  # noqa: E402
@@ -23,16 +21,6 @@ from lstmcore.layers.activations import TABLE  # noqa: E402
 
 GATED = tuple(FUNCTIONS.values())
 NUMBERS = (0.3, 0.45)
-
-
-def make(rng, kind, name, *, inputs=(), **options):
-    """A layer with random weights, of the size that training leaves."""
-    fields = {f.name: f.default for f in dataclasses.fields(kind) if f.name not in ("name", "weights", "inputs")}
-    weights = {}
-    for key, shape in kind.weight_shapes(**fields | options).items():
-        w = rng.normal(size=shape) / np.sqrt(shape[-1])
-        weights[key] = (np.abs(w) + 0.2 if key in ("running_var", "scale") else w).astype(np.float32)
-    return kind(name, weights=weights, inputs=inputs, **options)
 
 
 def with_numbers(name):

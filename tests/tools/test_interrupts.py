@@ -251,7 +251,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     if importlib.util.find_spec("msgspec"):
         simulator.write(folder / "recording.gz", 20_000, 3)
     if importlib.util.find_spec("torchmetrics"):
-        from test_train_command import CONFIG, write_data
+        from train_files import CONFIG, write_data
 
         write_data(folder)
         (folder / "config.toml").write_text(CONFIG.replace("epochs = 2", "epochs = 10000\npatience = 10000"))

@@ -1,6 +1,6 @@
 """Fuzz each reader with files that its own branches lead to: atheris sees which lines of lstmcore a file reaches.
 
-    python tests/fuzz_guided.py [TARGET ...] [--seconds S | --runs N] [--jobs N] [--folder build/fuzz]
+    python tests/support/fuzz_guided.py [TARGET ...] [--seconds S | --runs N] [--jobs N] [--folder build/fuzz]
 
 TARGET is one of the readers in `fuzz_readers`, or `api`: random sequences of calls of the C interface, under ASan and
 UBSan (tests/c/api_fuzz.c; guided where clang is installed); all of them if none is named.
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
 WATCHED = "lstmcore", "frames"  # the second is examples/live_bot's
@@ -126,7 +127,15 @@ def build(scratch: Path, log: Path) -> None:
     for compiler in (clang, None) if clang else (None,):
         shutil.rmtree(scratch, ignore_errors=True)
         flags = SANITIZED + (GUIDED if compiler else "")
-        setup = ["cmake", "-S", str(HERE.parent), "-B", str(scratch), "-DLSTMCORE_TESTS=ON", "-DCMAKE_BUILD_TYPE=None"]
+        setup = [
+            "cmake",
+            "-S",
+            str(HERE.parents[1]),
+            "-B",
+            str(scratch),
+            "-DLSTMCORE_TESTS=ON",
+            "-DCMAKE_BUILD_TYPE=None",
+        ]
         setup += [f"-DCMAKE_C_FLAGS={flags}", *([f"-DCMAKE_C_COMPILER={compiler}"] if compiler else [])]
         with log.open("ab") as file:
             for each in (setup, ["cmake", "--build", str(scratch), "--target", "api_fuzz"]):

@@ -19,7 +19,7 @@ def imported(*names: str) -> Iterator[SimpleNamespace]:
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.delitem(sys.modules, name, raising=False)
-        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
         for name in names:
             del sys.modules[name]

@@ -18,7 +18,7 @@ from strategies import make, normal
 import lstmcore
 from lstmcore import layers as L
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VERSIONS = ["3.10", "3.11", "3.12", "3.13"]
 MEGABYTE = 1_000_000
 

@@ -29,7 +29,7 @@ from trades import MAX_BARS, Trade, find_trades, follow
 import lstmcore
 from lstmcore.layers import Array, Scaler
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "exit_management"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "exit_management"
 
 
 COMMON = settings(max_examples=40, deadline=None)

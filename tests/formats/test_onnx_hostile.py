@@ -21,8 +21,7 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
 from onnx import TensorProto, external_data_helper, helper, numpy_helper  # noqa: E402
 from onnx_corpus import own  # noqa: E402
-from onnx_files import model, weights  # noqa: E402
-from test_onnx_layers import make  # noqa: E402
+from onnx_files import make, model, weights  # noqa: E402
 
 from lstmcore import Model  # noqa: E402
 from lstmcore.formats.onnx import onnx_trials  # noqa: E402

@@ -22,7 +22,7 @@ import lstmcore
 from lstmcore.commands.cli import parser
 from lstmcore.formats.gates import ORDERS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 NEEDED = {  # what is imported by blocks, by the page's name

@@ -15,7 +15,7 @@ from streams import same_bits, small
 import lstmcore
 from lstmcore.windows import windows
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "scale_out" / "predict_days.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "scale_out" / "predict_days.py"
 WINDOW = 20
 
 pytest.importorskip("dask.distributed", reason="dask is not installed")

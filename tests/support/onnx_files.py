@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,13 @@ def assert_same(folder: Path, proto: onnx.ModelProto, x: Array, *, time_first: b
 def windows(rng: np.random.Generator, n: int = 3, t: int = 7, f: int = 3) -> Array:
     """float32 windows."""
     return rng.normal(size=(n, t, f)).astype(np.float32)
+
+
+def make(rng: np.random.Generator, kind: type[Layer], name: str, *, inputs: Any = (), **options: Any) -> Layer:
+    """A layer with random weights, of the size that training leaves."""
+    fields = {f.name: f.default for f in dataclasses.fields(kind) if f.name not in ("name", "weights", "inputs")}
+    weights = {}
+    for key, shape in kind.weight_shapes(**fields | options).items():
+        w = rng.normal(size=shape) / np.sqrt(shape[-1])
+        weights[key] = (np.abs(w) + 0.2 if key in ("running_var", "scale") else w).astype(np.float32)
+    return kind(name, weights=weights, inputs=inputs, **options)

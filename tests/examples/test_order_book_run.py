@@ -19,7 +19,7 @@ import lstmcore
 from lstmcore import metrics, train
 from lstmcore.feed import simulator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "examples" / "order_book"
 PICTURES = ("auc", "roc", "calibration", "episodes", "gates", "recorded_auc", "recorded_trading")
 

@@ -38,7 +38,7 @@ from lstmcore.feed.features import Features
 from lstmcore.feed.messages import Parser
 from lstmcore.feed.recording import Line, Recording
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "live_bot"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "live_bot"
 WINDOW, TICK_SIZE = 50, 0.01
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_models import FEATURES, random_model
 from strategies import make
 
 import lstmcore
@@ -24,12 +25,11 @@ from lstmcore.commands import cli
 from lstmcore.commands.cli import main
 from lstmcore.demo import market
 from lstmcore.feed import simulator
-from lstmcore.layers import LSTM, BatchNorm1d, Dropout, Layer, Linear, Scaler, Sigmoid
+from lstmcore.layers import LSTM, Sigmoid
 from lstmcore.measure.comparison import largest_difference, random_windows
 from lstmcore.text import clean
 from lstmcore.windows import windows
 
-FEATURES = 4
 NO_OPTIONAL = """
 import sys
 for name in ("rich", "pandas", "pyarrow", "matplotlib", "torch", "numba", "onnx", "onnxruntime", "openvino"):
@@ -38,30 +38,6 @@ from lstmcore.commands import cli
 from lstmcore.commands.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-
-
-def random_layer(layer: type[Layer], name: str, rng: np.random.Generator, **settings: Any) -> Layer:
-    weights = {}
-    for key, shape in layer.weight_shapes(**settings).items():
-        w = rng.uniform(0.2, 1, shape)
-        if key not in ("running_var", "scale"):  # of which the sign is not free
-            w *= rng.choice([-1, 1], shape)
-        weights[key] = w.astype(np.float32)
-    return layer(name, weights=weights, **settings)
-
-
-def random_model(seed: int, outputs: int = 1, steps: bool = False) -> lstmcore.Model:
-    rng = np.random.default_rng(seed)
-    lstm = {"input_size": FEATURES, "hidden_size": 7, "num_layers": 1, "bias": True, "return_sequences": steps}
-    layers = [
-        random_layer(Scaler, "scaler", rng, num_features=FEATURES),
-        random_layer(LSTM, "lstm", rng, **lstm),
-        random_layer(BatchNorm1d, "norm", rng, num_features=7, eps=1e-5, affine=True),
-        Dropout("drop", 0.3),
-        random_layer(Linear, "fc", rng, in_features=7, out_features=outputs, bias=True),
-        Sigmoid("sigmoid"),
-    ]
-    return lstmcore.Model(layers, backend="numpy")
 
 
 @pytest.fixture
