@@ -30,10 +30,11 @@ bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; i
 	$(BIN)/python benchmarks/subnormals.py --json benchmarks/results/subnormals.json
 	$(BIN)/python benchmarks/tables.py
 
-lint: $(VENV)/.lint ## ruff, mypy --strict, clang-format, and the C core and its binding with warnings as errors
+lint: $(VENV)/.lint ## ruff, mypy --strict, import-linter, clang-format, and the C core and its binding with warnings as errors
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	@mkdir -p build
 	$(BIN)/cmake -S . -B build/lint -DLSTMCORE_WERROR=ON -DLSTMCORE_BINDING=ON \

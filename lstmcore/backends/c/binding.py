@@ -13,9 +13,9 @@ from lstmcore.errors import BackendError
 from lstmcore.layers import Array
 
 try:
-    from lstmcore import _stop
     from lstmcore._bound import Bound
     from lstmcore._core import ffi, lib
+    from lstmcore._stop import ADDRESS, raise_kept, set_flag, set_main
 except ImportError as error:
     raise ImportError(
         f"{error}; the C core is built when the package is installed (pip install .), and what is imported here "
@@ -27,10 +27,10 @@ __all__ = ["STOP", "Bound", "address", "check", "ffi", "floats", "function", "ke
 NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN, BUSY, STOPPED = 1, 2, 3, 4, 6, 7
 
 #: What `watch` functions of the core are given, so that Ctrl-C ends long calls.
-STOP = ffi.cast("int (*)(void *)", _stop.ADDRESS)
-stopping.listeners.append(_stop.set_flag)
-_stop.set_main(threading.main_thread().ident or 0)
-os.register_at_fork(after_in_child=lambda: _stop.set_main(threading.get_ident()))
+STOP = ffi.cast("int (*)(void *)", ADDRESS)
+stopping.listeners.append(set_flag)
+set_main(threading.main_thread().ident or 0)
+os.register_at_fork(after_in_child=lambda: set_main(threading.get_ident()))
 
 
 def kernel_name(k: int) -> str:
@@ -51,7 +51,7 @@ def check(code: int, what: str) -> None:
     if code == 0:
         return
     if code == STOPPED:
-        _stop.raise_kept()
+        raise_kept()
         raise stopping.Stopped(what)
     if code == BUSY:
         raise Busy
