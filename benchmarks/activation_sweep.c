@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch.h"
-#include "fp_mode.h"
+#include "kernels/dispatch.h"
+#include "kernels/fp_mode.h"
 
 enum { BATCH = 1 << 18, MAX_ENGINES = 8 };
 

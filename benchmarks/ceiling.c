@@ -14,10 +14,10 @@
 #include "lstmcore.h"
 
 #if defined(__AVX512F__)
-#include "vec_avx512.h"
+#include "kernels/vec_avx512.h"
 #define NAME "avx512"
 #else
-#include "vec_avx2.h"
+#include "kernels/vec_avx2.h"
 #define NAME "avx2"
 #endif
 
@@ -115,7 +115,7 @@ static const shape shapes[] = {
     {"gru", "GRU: 50 x 10, hidden 64", 50, 10, 64, 1, 3},
 };
 
-/* The vectors of all gates of a layer, as csrc/model.c cuts it. */
+/* The vectors of all gates of a layer, as csrc/core/model.c cuts it. */
 static size_t vectors(const shape *s) {
     const size_t blocks = s->hidden / VEC_LANES, rest = s->hidden % VEC_LANES;
     const size_t tail = (s->gates * rest + VEC_LANES - 1) / VEC_LANES;

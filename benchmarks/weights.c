@@ -12,13 +12,13 @@
 #include <time.h>
 
 #if defined(__AVX512F__)
-#include "vec_avx512.h"
+#include "kernels/vec_avx512.h"
 #define NAME "avx512"
 #else
-#include "vec_avx2.h"
+#include "kernels/vec_avx2.h"
 #define NAME "avx2"
 #endif
-#include "colored.h"
+#include "kernels/colored.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")

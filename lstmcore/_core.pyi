@@ -1,4 +1,4 @@
-# The module that CMake builds from csrc/cffi; its names are those of csrc/lstmcore.h.
+# The module that CMake builds from csrc/python; its names are those of csrc/lstmcore.h.
 from typing import Any
 
 ffi: Any

@@ -2,7 +2,7 @@
 #ifndef ANY_LAYER_H
 #define ANY_LAYER_H
 
-#include "model.h"
+#include "core/model.h"
 #include "random_layers.h"
 
 /* One that fits behind the last, of any kind, or none; a Flatten of `steps`. */

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "model.h"
+#include "core/model.h"
 
 /* No more than this many at once. */
 enum { MAX_WINDOWS = 3 };

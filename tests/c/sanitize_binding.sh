@@ -22,13 +22,13 @@ import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "ScikitBuildRedirectingFinder"]
 EOF
 cd "$site"
-export PYTHONPATH=$site:$root/tests PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0
+export PYTHONPATH=$site:$root/tests/support PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0
 export LD_PRELOAD=${runtime//$'\n'/ }
 
 found=$(python 2>&1 << 'EOF' || true
 import numpy as np
 from lstmcore import _bound
-from lstmcore.backends.c_binding import floats, lib
+from lstmcore.backends.c.binding import floats, lib
 from streams import small
 
 assert "site" in _bound.__file__, _bound.__file__
@@ -41,4 +41,4 @@ if ! grep -q heap-buffer-overflow <<< "$found"; then
     exit 1
 fi
 python -m pytest -c "$root/pyproject.toml" -q -p no:cacheprovider --override-ini "addopts=--import-mode=importlib" \
-    -k "not numpy and (bound or buffers or batch or helper or global)" "$root"/tests/test_{bound,buffers,exits}.py
+    -k "not numpy and (bound or buffers or batch or helper or global)" "$root"/tests/core/test_{bound,buffers,exits}.py

@@ -8,7 +8,7 @@
  * Linked with --wrap. What a session or an LSTM's states are made of counts as one allocation.
  */
 #include "trials.h"
-#include "session.h"
+#include "core/session.h"
 
 static size_t requests, refused; /* the number of the last request, and of the one that is refused; 0: none is */
 static int within;               /* one that counts already */

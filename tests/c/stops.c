@@ -8,7 +8,7 @@
  * the next question.
  */
 #include "trials.h"
-#include "sliding.h"
+#include "core/sliding.h"
 
 static int open_session(lstmcore_model *model, lstmcore_session **session) {
     return lstmcore_session_new(model, session);

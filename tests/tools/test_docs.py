@@ -166,10 +166,10 @@ def test_the_table_of_gate_orders() -> None:
 
 def test_the_table_of_kernels() -> None:
     (table,) = [t for t in tables(DOCS / "kernels.md") if t[0][0] == "kernel"]
-    order = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc" / "kernels.def").read_text(), re.MULTILINE)
+    order = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/kernels/kernels.def").read_text(), re.MULTILINE)
     assert [row[0] for row in table[1:]] == order
     for name, lanes, rows, _ in table[1:]:
-        defined = dict(re.findall(r"^#define (\w+) (\d+)", (ROOT / "csrc" / f"vec_{name}.h").read_text(), re.MULTILINE))
+        defined = dict(re.findall(r"^#define (\w+) (\d+)", (ROOT / f"csrc/kernels/vec_{name}.h").read_text(), re.MULTILINE))
         assert defined == {"VEC_LANES": lanes, "TILE_ROWS": rows}
 
 

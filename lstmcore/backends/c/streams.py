@@ -20,7 +20,7 @@ MAX_INT = (1 << 31) - 1  # of C's int
 
 
 class CSlider(Slider):
-    """The core's streams; see csrc/sliding.c."""
+    """The core's streams; see csrc/core/sliding.c."""
 
     incremental = True
 

@@ -1,6 +1,6 @@
 """The numba backend's activations, over vectors and without a branch.
 
-e^x is 2^n·2^r, as in csrc/activations.inc.h, which explains the constants.
+e^x is 2^n·2^r, as in csrc/kernels/activations.inc.h, which explains the constants.
 """
 
 from __future__ import annotations

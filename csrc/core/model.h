@@ -2,7 +2,8 @@
 #ifndef LSTMCORE_MODEL_H
 #define LSTMCORE_MODEL_H
 
-#include "kernel.h"
+#include "kernels/kernel.h"
+#include "kernels/memory.h"
 
 typedef enum {
     OP_RECURRENT,
@@ -62,10 +63,6 @@ struct lstmcore_model {
     _Atomic size_t users; /* the caller, and every session */
 };
 
-static inline size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
-
 /* Floats in a row of a recurrent layer's states. */
 static inline size_t h_row(const op *o) {
     return round_up(o->out, ROW);
@@ -76,17 +73,6 @@ static inline size_t c_row(const op *o) {
 
 /* Beyond any model this is for, and small enough that no product of three of them overflows. */
 #define MAX_SIZE ((size_t)1 << 20)
-
-/* Zeroed memory on a cache line's boundary, for n floats and at least one line; NULL where there is none. */
-float *lstmcore_floats_new(size_t n);
-
-/* The same on the boundary of a page. */
-float *lstmcore_pages_new(size_t n);
-
-/* (gates*units, inputs) row-major -> [block][k][gate][lane], and (gates*units,), which may be NULL for zeros, ->
- * [block][gate][lane] */
-int lstmcore_pack(packed *w, size_t lanes, size_t gates, size_t units, size_t inputs, const float *matrix,
-                  const float *bias);
 
 /* Whether a layer of that width may be added. */
 int lstmcore_may_add(const lstmcore_model *model, size_t out);

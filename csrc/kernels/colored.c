@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cpu.h"
-#include "model.h"
+#include "memory.h"
 
 int lstmcore_color(packed *r, size_t lanes) {
     const size_t gates = r->gates;

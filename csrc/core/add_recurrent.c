@@ -1,8 +1,9 @@
 /* Add the recurrent layers that the kernels have a cell for. */
 #include <stdlib.h>
 
-#include "colored.h"
-#include "cpu.h"
+#include "kernels/colored.h"
+#include "kernels/cpu.h"
+#include "kernels/packing.h"
 #include "model.h"
 
 int lstmcore_append_recurrent(lstmcore_model *model, op *o, int code) {

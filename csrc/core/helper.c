@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "cpu.h"
+#include "kernels/cpu.h"
 #include "sliding.h"
 
 enum { IDLE, WANTED, RUNNING, STOP };

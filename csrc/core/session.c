@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "colored.h"
-#include "fp_mode.h"
+#include "kernels/colored.h"
+#include "kernels/fp_mode.h"
 #include "recurrent.h"
 
 void lstmcore_states_free(const lstmcore_model *model, recurrent_state *states) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/packing.h"
 #include "model.h"
 
 /* (gates*hidden, inputs) row-major -> (gates*part, inputs), the rows beyond each gate's last unit zeros; NULL stays. */

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "fp_mode.h"
+#include "kernels/fp_mode.h"
 
 /* Multiply-adds between two questions: some 10 to 30 ms with vectors, ten times that without. */
 #define WATCH_WORK ((size_t)1 << 27)
