@@ -8,7 +8,7 @@ TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
 	$(shell find lstmcore csrc -type f -not -name '*.so' -not -name '*.pyc')
-C_SOURCES := $(wildcard csrc/*.h csrc/*/*.c csrc/*/*.h csrc/*/*.def) $(wildcard tests/c/*.[ch] benchmarks/*.c docs/*.c)
+C_SOURCES := $(wildcard csrc/*.h csrc/*/*.c csrc/*/*.h csrc/*/*.def) $(wildcard tests/c/*.[ch] benchmarks/*.[ch] docs/*.c)
 
 .PHONY: help demo test bench lint format sanitize fuzz docs clean
 

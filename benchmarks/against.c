@@ -10,28 +10,43 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+#ifndef LSTMCORE_VERSION_MAJOR /* models were chains then */
+#include "against_chains.h"
+#else
 /* What a model is made with and run by. */
-#define FUNCTIONS(F)                 \
-    F(lstmcore_error)                \
-    F(lstmcore_model_new)            \
-    F(lstmcore_model_free)           \
-    F(lstmcore_model_kernel)         \
-    F(lstmcore_model_add_lstm)       \
-    F(lstmcore_model_add_gru)        \
-    F(lstmcore_model_add_linear)     \
-    F(lstmcore_model_add_affine)     \
-    F(lstmcore_model_add_activation) \
-    F(lstmcore_session_new)          \
-    F(lstmcore_session_free)         \
-    F(lstmcore_sliding_new)          \
-    F(lstmcore_sliding_free)         \
-    F(lstmcore_sliding_bind)
+#define SAME(F, f) F(f, f)
+#define FUNCTIONS(F)                       \
+    SAME(F, lstmcore_error)                \
+    SAME(F, lstmcore_model_new)            \
+    SAME(F, lstmcore_model_free)           \
+    SAME(F, lstmcore_model_kernel)         \
+    SAME(F, lstmcore_model_error)          \
+    SAME(F, lstmcore_model_add_input)      \
+    SAME(F, lstmcore_model_add_lstm)       \
+    SAME(F, lstmcore_model_add_gru)        \
+    SAME(F, lstmcore_model_add_linear)     \
+    SAME(F, lstmcore_model_add_affine)     \
+    SAME(F, lstmcore_model_add_activation) \
+    SAME(F, lstmcore_model_add_last)       \
+    SAME(F, lstmcore_model_add_output)     \
+    SAME(F, lstmcore_model_seal)           \
+    SAME(F, lstmcore_session_new)          \
+    SAME(F, lstmcore_session_free)         \
+    SAME(F, lstmcore_streams_new)          \
+    SAME(F, lstmcore_streams_free)         \
+    SAME(F, lstmcore_streams_bind)
+
+#define RUN(handle, x, steps, y) lstmcore_run(handle, (const void *[]){x}, steps, NULL, (float *[]){y}, NULL)
+#define RUN_WINDOWS(handle, x, ticks, window, y) \
+    lstmcore_run_windows(handle, (const void *[]){x}, ticks, window, 1, (float *[]){y})
+#define PUSH_TICK(handle, stream, x, y) lstmcore_streams_push(handle, 1, stream, (const void *[]){x}, (float *[]){y})
+#endif
 
 typedef void function(void);
 EXPORT function *against_function(const char *name) {
-#define FIND(f)                  \
+#define FIND(f, own)             \
     if (strcmp(name, #f) == 0) { \
-        return (function *)f;    \
+        return (function *)own;  \
     }
     FUNCTIONS(FIND)
     return NULL;
@@ -45,11 +60,12 @@ static int64_t now(void) {
 
 /* `untimed` calls and then `calls` timed ones, each with the next row of x (rows, size), from row `first` on.
  *   window:  lstmcore_run, `steps` ticks a row
- *   push:    lstmcore_sliding_push, a tick a row, and after it, untimed, what is left to do
- *   bound:   lstmcore_sliding_push_bound, the tick being copied to `bound` before, untimed
+ *   push:    lstmcore_streams_push, a tick a row, and after it, untimed, what is left to do
+ *   bound:   lstmcore_streams_push_bound, the tick being copied to `bound` before, untimed
+ *   carried: pushes one behind the other, and nothing between
  *   series:  lstmcore_run_windows, over one row of `steps` ticks, windows of `window`
- * The handle is a session's or a sliding's. Returns the first code that is not 0. */
-enum { WINDOW, PUSH, BOUND, SERIES };
+ * The handle is a session's or that of streams. Returns the first code that is not 0. */
+enum { WINDOW, PUSH, BOUND, SERIES, CARRIED };
 EXPORT int against_time(int door, void *handle, const float *x, size_t rows, size_t size, size_t steps, size_t window,
                         size_t first, float *bound, float *y, int untimed, int calls, int64_t *taken) {
     const size_t stream = 0;
@@ -62,22 +78,23 @@ EXPORT int against_time(int door, void *handle, const float *x, size_t rows, siz
         const int64_t start = now();
         switch (door) {
         case WINDOW:
-            code = lstmcore_run(handle, row, steps, NULL, NULL, y);
+            code = RUN(handle, row, steps, y);
             break;
         case PUSH:
-            code = lstmcore_sliding_push(handle, 1, &stream, row, y);
+        case CARRIED:
+            code = PUSH_TICK(handle, &stream, row, y);
             break;
         case BOUND:
-            code = lstmcore_sliding_push_bound(handle);
+            code = lstmcore_streams_push_bound(handle);
             break;
         default:
-            code = lstmcore_run_windows(handle, row, steps, window, 1, y);
+            code = RUN_WINDOWS(handle, row, steps, window, y);
         }
         if (n >= 0) {
             taken[n] = now() - start;
         }
         if (code == 0 && (door == PUSH || door == BOUND)) {
-            code = lstmcore_sliding_catch_up(handle);
+            code = lstmcore_streams_catch_up(handle);
         }
     }
     return code;

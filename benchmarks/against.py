@@ -31,13 +31,14 @@ from against_core import ROOT, Core, cores, ffi, sources
 from models import SHAPES
 
 from lstmcore import _core, info, terminal
+from lstmcore.backends.c.binding import inputs, outputs
 from lstmcore.measure import bench
 
 WORKER = Path(__file__).with_name("against_worker.py")
 WINDOWS = ("quant", "exit", "hidden32", "hidden128", "gru")
 STREAMS = ("quant", "exit")
 SERIES = 300  # ticks of a series, whose every window is answered
-DOORS = ("window", "push", "push_bound", "series")  # as against.c counts them
+DOORS = ("window", "push", "push_bound", "series", "carried")  # as against.c counts them
 
 
 class Side(bench.Contender, abc.ABC):
@@ -81,15 +82,14 @@ class CoreSide(Side):
         self._begin()
 
     def _begin(self) -> None:
-        slides = DOORS[self.door].startswith("push")
-        out = _core.ffi.new(f"lstmcore_{'sliding' if slides else 'session'} **")
-        if slides:
-            self.core.check(self.core.lstmcore_sliding_new(self.model, self.stream, 1, out), "sliding_new")
-            pointers = (_core.ffi.from_buffer("float[]", array) for array in (self.bound, self.y))
-            self.core.check(self.core.lstmcore_sliding_bind(out[0], *pointers), "sliding_bind")
+        follows = DOORS[self.door].startswith(("push", "carried"))
+        out = _core.ffi.new(f"lstmcore_{'streams' if follows else 'session'} **")
+        if follows:
+            self.core.check(self.core.lstmcore_streams_new(self.model, self.stream, 1, out), "streams_new")
+            self.core.check(self.core.lstmcore_streams_bind(out[0], inputs(self.bound), outputs(self.y)), "bind")
         else:
-            self.core.check(self.core.lstmcore_session_new(self.model, out), "session_new")
-        free = self.core.lstmcore_sliding_free if slides else self.core.lstmcore_session_free
+            self.core.check(self.core.lstmcore_session_new(self.model, 0, out), "session_new")
+        free = self.core.lstmcore_streams_free if follows else self.core.lstmcore_session_free
         self.handle, self.done = _core.ffi.gc(out[0], free), 0
 
     def time(self, untimed: int, calls: int) -> Any:

@@ -115,7 +115,7 @@ static const shape shapes[] = {
     {"gru", "GRU: 50 x 10, hidden 64", 50, 10, 64, 1, 3},
 };
 
-/* The vectors of all gates of a layer, as csrc/core/model.c cuts it. */
+/* The vectors of all gates of a layer, as csrc/kernels/packing.c cuts it. */
 static size_t vectors(const shape *s) {
     const size_t blocks = s->hidden / VEC_LANES, rest = s->hidden % VEC_LANES;
     const size_t tail = (s->gates * rest + VEC_LANES - 1) / VEC_LANES;
@@ -134,7 +134,9 @@ enum { MANY = 256 };
 static void run_time(const shape *s, double *p50, double *least, double *share) {
     lstmcore_model *model;
     lstmcore_session *session;
-    if (lstmcore_model_new(NAME, s->input, &model) != LSTMCORE_OK) {
+    lstmcore_value at;
+    if (lstmcore_model_new(NAME, &model) != LSTMCORE_OK ||
+        lstmcore_model_add_input(model, "x", LSTMCORE_SEQUENCE, s->input, LSTMCORE_FLOAT32, &at) != LSTMCORE_OK) {
         exit(1);
     }
     size_t in = s->input;
@@ -142,25 +144,28 @@ static void run_time(const shape *s, double *p50, double *least, double *share) 
         const size_t rows = s->gates * s->hidden;
         float *w = random_floats(rows * in, 0.3f), *r = random_floats(rows * s->hidden, 0.3f);
         float *b = random_floats(rows, 0.3f);
-        const int all = layer + 1 < s->layers;
-        if ((s->gates == 4 ? lstmcore_model_add_lstm(model, s->hidden, w, r, b, all)
-                           : lstmcore_model_add_gru(model, s->hidden, w, r, b, b, all)) != LSTMCORE_OK) {
+        if ((s->gates == 4 ? lstmcore_model_add_lstm(model, at, s->hidden, w, r, b, &at)
+                           : lstmcore_model_add_gru(model, at, s->hidden, w, r, b, b, &at)) != LSTMCORE_OK) {
             exit(1);
         }
         free(w);
         free(r);
         free(b);
     }
-    if (lstmcore_session_new(model, &session) != LSTMCORE_OK) {
+    if (lstmcore_model_add_last(model, at, &at) != LSTMCORE_OK ||
+        lstmcore_model_add_output(model, "y", at) != LSTMCORE_OK || lstmcore_model_seal(model) != LSTMCORE_OK ||
+        lstmcore_session_new(model, 0, &session) != LSTMCORE_OK) {
         exit(1);
     }
     const int calls = s->hidden < 128 ? 2000 : 200;
     double *taken = malloc((size_t)calls * sizeof *taken);
     float *x = random_floats(s->steps * s->input, 2.0f), *y = random_floats(s->hidden, 1.0f);
+    const void *const inputs[] = {x};
+    float *const outputs[] = {y};
     for (int n = -calls / 10; n < calls; n++) {
         x[(size_t)(n + calls) % (s->steps * s->input)] += 0.01f;
         const double start = now();
-        lstmcore_run(session, x, s->steps, NULL, NULL, y);
+        lstmcore_run(session, inputs, s->steps, NULL, outputs, NULL);
         if (n >= 0) {
             taken[n] = now() - start;
         }
@@ -172,10 +177,12 @@ static void run_time(const shape *s, double *p50, double *least, double *share) 
     free(x);
     float *series = random_floats((s->steps + MANY - 1) * s->input, 2.0f);
     float *answers = malloc(MANY * s->hidden * sizeof *answers);
+    const void *const ticks[] = {series};
+    float *const many[] = {answers};
     *share = 1e30;
     for (int n = 0; n < 5; n++) {
         const double start = now();
-        if (lstmcore_run_windows(session, series, s->steps + MANY - 1, s->steps, 1, answers) != LSTMCORE_OK) {
+        if (lstmcore_run_windows(session, ticks, s->steps + MANY - 1, s->steps, 1, many) != LSTMCORE_OK) {
             exit(1);
         }
         const double mean = (now() - start) / MANY;

@@ -5,9 +5,11 @@
 #include <stdint.h>
 #include <time.h>
 
-/* lstmcore_run and lstmcore_sliding_push */
-typedef int run_function(void *session, const float *x, size_t steps, const float *h0, const float *c0, float *y);
-typedef int push_function(void *sliding, size_t n, const size_t *streams, const float *x, float *y);
+/* lstmcore_run and lstmcore_streams_push */
+typedef int run_function(void *session, const void *const *inputs, size_t steps, const float *state,
+                         float *const *outputs, float *end);
+typedef int push_function(void *streams, size_t n, const size_t *which, const void *const *inputs,
+                          float *const *outputs);
 
 static int64_t now(void) {
     struct timespec t;
@@ -24,7 +26,10 @@ int time_calls(run_function *run, push_function *push, void *session, const floa
     for (int n = -untimed; n < calls && code == 0; n++, first++) {
         const float *window = x + first % windows * steps * features;
         const int64_t start = now();
-        code = push == NULL ? run(session, window, steps, NULL, NULL, y) : push(session, 1, &stream, window, y);
+        const void *const inputs[] = {window};
+        float *const outputs[] = {y};
+        code = push == NULL ? run(session, inputs, steps, NULL, outputs, NULL)
+                            : push(session, 1, &stream, inputs, outputs);
         if (n >= 0) {
             taken[n] = now() - start;
         }

@@ -3,7 +3,7 @@
     python benchmarks/edge.py [--seconds S] [--json FILE]
 
 Both run in one process, on the same weights and windows, in the interleaved rounds of `measure.bench`: Python calls
-the Model or pushes into a stream, a loop in C (benchmarks/edge.c) calls lstmcore_run or lstmcore_sliding_push, and each
+the Model or pushes into a stream, a loop in C (benchmarks/edge.c) calls lstmcore_run or lstmcore_streams_push, and each
 call is timed by itself. The edge is the difference of the two medians inside a round. All that Python adds is in it:
 the call and its checks, the copies of the window and of the answer, the binding, the caches that Python's own work
 takes from the core's, and the clock, which costs Python more than C; an empty call shows how much. C and Python take
@@ -91,7 +91,7 @@ def ticks(title: str, model: lstmcore.Model) -> Iterator[Case]:
         slider = model.runner.slider(None, 1)
         session = slider._handle  # type: ignore[attr-defined]  # of the C backend, no public name
         y = np.ravel(slider.y).copy()
-        yield Case(title, name, ask, given, pool, "lstmcore_sliding_push", session, y, expected)
+        yield Case(title, name, ask, given, pool, "lstmcore_streams_push", session, y, expected)
 
 
 class CLoop(bench.Contender):

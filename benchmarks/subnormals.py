@@ -2,8 +2,9 @@
 
     python benchmarks/subnormals.py [--seconds S] [--json FILE]
 
-The core counts them as zero while it runs (csrc/kernels/fp_mode.h), so all its ratios should be 1. The last row, a matrix times
-a vector by numpy, which leaves the processor's mode as it is, shows what this processor would take for them.
+The core counts them as zero while it runs (csrc/kernels/fp_mode.h), so all its ratios should be 1. The last row, a
+matrix times a vector by numpy, which leaves the processor's mode as it is, shows what this processor would take for
+them.
 """
 
 from __future__ import annotations

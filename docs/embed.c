@@ -31,16 +31,23 @@ int main(void) {
 
     lstmcore_model *model = NULL;
     lstmcore_session *session = NULL;
-    int failed = check(lstmcore_model_new(NULL, FEATURES, &model)) ||
-                 check(lstmcore_model_add_lstm(model, HIDDEN, &weight_ih[0][0], &weight_hh[0][0], bias, 0)) ||
-                 check(lstmcore_model_add_linear(model, 1, &head[0][0], head_bias)) ||
-                 check(lstmcore_model_add_activation(model, LSTMCORE_SIGMOID, 0.0f, 0.0f)) ||
-                 check(lstmcore_session_new(model, &session)) ||
-                 check(lstmcore_run(session, &window[0][0], TICKS, NULL, NULL, answer));
+    lstmcore_value ticks, h, last, score, y; /* what each layer reads and makes */
+    const void *inputs[] = {window};
+    float *outputs[] = {answer};
+    int failed =
+        check(lstmcore_model_new(NULL, &model)) ||
+        check(lstmcore_model_add_input(model, "window", LSTMCORE_SEQUENCE, FEATURES, LSTMCORE_FLOAT32, &ticks)) ||
+        check(lstmcore_model_add_lstm(model, ticks, HIDDEN, &weight_ih[0][0], &weight_hh[0][0], bias, &h)) ||
+        check(lstmcore_model_add_last(model, h, &last)) ||
+        check(lstmcore_model_add_linear(model, last, 1, &head[0][0], head_bias, &score)) ||
+        check(lstmcore_model_add_activation(model, score, (lstmcore_function){.kind = LSTMCORE_SIGMOID}, &y)) ||
+        check(lstmcore_model_add_output(model, "answer", y)) || check(lstmcore_model_seal(model)) ||
+        check(lstmcore_session_new(model, 0, &session)) ||
+        check(lstmcore_run(session, inputs, TICKS, NULL, outputs, NULL));
     if (!failed) {
         printf("answer %.6f\n", (double)answer[0]);
     }
-    lstmcore_session_free(session); /* before its model, which it reads */
-    lstmcore_model_free(model);
+    lstmcore_session_free(session);
+    lstmcore_model_free(model); /* in any order: a session keeps its model alive */
     return failed;
 }

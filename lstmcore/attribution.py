@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import reference_backward
-from lstmcore.backends.graph import MERGES
+from lstmcore.backends.program import MERGES
 from lstmcore.errors import UnsupportedError
 from lstmcore.layers import (
     ELU,

@@ -6,11 +6,13 @@ Folding is done in float64 and rounded to float32 once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from lstmcore.layers import GRU, Array, BatchNorm1d, Dropout, Layer, Linear, Recurrent, Scaler
+from lstmcore.layers import GRU, INPUT, Array, BatchNorm1d, Dropout, Layer, Linear, Recurrent, Scaler
+from lstmcore.layers.wiring import sources
 
 
 def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -20,11 +22,49 @@ def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     (`bias_hh_l{k}` is then zero): the sum is formed before rounding, so nothing is lost. A GRU whose reset gate works
     on the recurrent product keeps the candidate's rows apart.
     """
-    kept = [layer.map_weights(_wide) for layer in layers if not isinstance(layer, Dropout)]
+    kept = _without_dropout(_named(layers))
+    kept = [layer.map_weights(_wide) for layer in kept]
     kept = [_with_bias(layer) if isinstance(layer, Recurrent | Linear) else layer for layer in kept]
     kept = _fold_scaler(kept)
     kept = _fold_batch_norms(kept)
-    return narrowed(kept)
+    return narrowed(_unnamed(kept))
+
+
+def _named(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, each with its `inputs` said."""
+    names = [INPUT, *(layer.name for layer in layers)]
+    reads = sources(layers)
+    return [layer.replace(inputs=tuple(names[n] for n in read)) for layer, read in zip(layers, reads, strict=True)]
+
+
+def _unnamed(layers: list[Layer]) -> list[Layer]:
+    """The layers, those that read the one before them without `inputs`."""
+    before = [INPUT, *(layer.name for layer in layers)]
+    return [
+        layer.replace(inputs=()) if layer.inputs == (name,) else layer
+        for layer, name in zip(layers, before, strict=False)
+    ]
+
+
+def _instead(layers: Iterable[Layer], name: str, other: str) -> list[Layer]:
+    """The layers, reading `other` where they read `name`."""
+    return [
+        layer.replace(inputs=tuple(other if n == name else n for n in layer.inputs)) if name in layer.inputs else layer
+        for layer in layers
+    ]
+
+
+def _without_dropout(layers: list[Layer]) -> list[Layer]:
+    for layer in [layer for layer in layers if isinstance(layer, Dropout)]:
+        (read,) = next(other for other in layers if other.name == layer.name).inputs
+        layers = _instead((other for other in layers if other.name != layer.name), layer.name, read)
+    return layers
+
+
+def _only_reader(layers: list[Layer], name: str) -> Layer | None:
+    """The layer that reads another one, unless several do, or it once more; None too of the model's answer."""
+    readers = [layer for layer in layers for read in layer.inputs if read == name]
+    return readers[0] if len(readers) == 1 and readers[0].inputs == (name,) else None
 
 
 def narrowed(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -69,50 +109,51 @@ def _with_bias(layer: Recurrent | Linear) -> Layer:
     else:
         rows = len(layer.gates) * layer.hidden_size
         summed = 2 * layer.hidden_size if isinstance(layer, GRU) and layer.reset_after else rows
-        for k in range(layer.num_layers):
-            ih, hh = (np.array(w.get(f"bias_{which}_l{k}", np.zeros(rows))) for which in ("ih", "hh"))
+        for end in (f"l{k}{suffix}" for k in range(layer.num_layers) for suffix in layer.suffixes):
+            ih, hh = (np.array(w.get(f"bias_{which}_{end}", np.zeros(rows))) for which in ("ih", "hh"))
             ih[:summed] += hh[:summed]
             hh[:summed] = 0
-            w[f"bias_ih_l{k}"], w[f"bias_hh_l{k}"] = ih, hh
+            w[f"bias_ih_{end}"], w[f"bias_hh_{end}"] = ih, hh
     changed: Layer = layer.replace(weights=w, bias=True)
     return changed
 
 
 def _fold_scaler(layers: list[Layer]) -> list[Layer]:
-    """Divide the first layer's input weights by the scale; a mean is still subtracted from the input.
+    """Divide the input weights of the layer that alone reads a scaler by the scale; a mean is still subtracted.
 
     Folding the mean into the bias as well would subtract two large numbers, W·x and W·mean, after each was
     rounded: with prices near 60,000 and a scale of 50 that costs three decimal digits of the answer.
     """
-    if len(layers) < 2 or not isinstance(layers[0], Scaler):
+    scaler = layers[0]
+    reader = _only_reader(layers, scaler.name)
+    if not isinstance(scaler, Scaler) or not isinstance(reader, Recurrent | Linear):
         return layers
-    scaler, first, *rest = layers
-    key = "weight_ih_l0" if isinstance(first, Recurrent) else "weight" if isinstance(first, Linear) else None
-    if key is None:
-        return layers
+    suffixes = reader.suffixes if isinstance(reader, Recurrent) else ("",)
+    keys = [f"weight_ih_l0{suffix}" for suffix in suffixes] if isinstance(reader, Recurrent) else ["weight"]
     mean, scale = scaler.weights["mean"], scaler.weights["scale"]
-    first = first.replace(weights={**first.weights, key: first.weights[key] / scale})
+    folded = reader.replace(weights={**reader.weights, **{key: reader.weights[key] / scale for key in keys}})
+    layers = [folded if layer is reader else layer for layer in layers]
     if not np.any(mean):
-        return [first, *rest]
-    return [scaler.replace(weights={"mean": mean, "scale": np.ones_like(scale)}), first, *rest]
+        return _instead(layers[1:], scaler.name, INPUT)
+    return [scaler.replace(weights={"mean": mean, "scale": np.ones_like(scale)}), *layers[1:]]
 
 
 def _fold_batch_norms(layers: list[Layer]) -> list[Layer]:
-    """Put each batch norm into the Linear behind it, else into the one before it; else leave it."""
-    out = list(layers)
-    at = 0
-    while at < len(out):
-        norm = out[at]
-        behind = out[at + 1] if at + 1 < len(out) else None
-        before = out[at - 1] if at else None
-        if isinstance(norm, BatchNorm1d) and isinstance(behind, Linear):
-            a, b = affine_of(norm)
-            w, bias = behind.weights["weight"], behind.weights["bias"]
-            out[at : at + 2] = [behind.replace(weights={"weight": w * a, "bias": bias + _product(w, b)})]
-        elif isinstance(norm, BatchNorm1d) and isinstance(before, Linear):
-            a, b = affine_of(norm)
+    """Put each batch norm into the Linear that alone reads it, else into the one that it alone reads; else leave it."""
+    for name in [layer.name for layer in layers if isinstance(layer, BatchNorm1d)]:
+        norm: Any = next(layer for layer in layers if layer.name == name)  # what it reads may have changed its name
+        (read,) = norm.inputs
+        after = _only_reader(layers, name)
+        before = next((layer for layer in layers if layer.name == read), None)
+        alone = _only_reader(layers, read)
+        a, b = affine_of(norm)
+        if isinstance(after, Linear):
+            w, bias = after.weights["weight"], after.weights["bias"]
+            after_it = after.replace(weights={"weight": w * a, "bias": bias + _product(w, b)}, inputs=(read,))
+            layers = [after_it if layer is after else layer for layer in layers if layer is not norm]
+        elif isinstance(before, Linear) and alone is not None and alone.name == name:
             w, bias = before.weights["weight"], before.weights["bias"]
-            out[at - 1 : at + 1] = [before.replace(weights={"weight": w * a[:, None], "bias": bias * a + b})]
-        else:
-            at += 1
-    return out
+            with_it = before.replace(weights={"weight": w * a[:, None], "bias": bias * a + b})
+            layers = [with_it if layer is before else layer for layer in layers if layer is not norm]
+            layers = _instead(layers, name, read)
+    return layers

@@ -154,17 +154,15 @@ def as_windows(value: npt.ArrayLike, features: int, steps: int | None) -> Array:
     return x
 
 
-def as_states(
-    state: State | None, layers: Sequence[Recurrent], x: Array, dtype: np.dtype[Any]
-) -> tuple[Array | None, Array | None]:
-    """Initial states as two arrays (N, S), each window's layers one behind the other; (None, None) for zeros.
+def as_states(state: State | None, layers: Sequence[Recurrent], x: Array, dtype: np.dtype[Any]) -> Array | None:
+    """Initial states (N, S), of each layer and direction h, then c where there is one; None for zeros.
 
     Raises:
         ValueError: States for a layer that is not there, or of another shape.
         TypeError: Something that is neither what one layer takes nor a mapping of such.
     """
     if state is None:
-        return None, None
+        return None
     if not layers:
         raise ValueError("state: the model has no recurrent layer, so none of its layers takes one")
     names = [layer.name for layer in layers]
@@ -176,16 +174,30 @@ def as_states(
         raise TypeError(f"state: the model has {len(names)} recurrent layers, so give a mapping with the keys {keys}")
     if set(given) != set(names):
         raise ValueError(f"state: expected the keys [{listed(map(repr, names))}], got [{listed(map(repr, given))}]")
-    h, c = [], []
+    rows = []
     for layer in layers:
         if layer.cell_width:
             h_0, c_0 = _as_pair(given[layer.name], layer)
-            c.append(_as_state(c_0, layer, layer.cell_width, x, dtype, "c"))
+            cells = _as_state(c_0, layer, layer.cell_width, x, dtype, "c")
         else:
-            h_0 = given[layer.name]
-        h.append(_as_state(h_0, layer, layer.state_width, x, dtype, "h"))
-    none = np.zeros((len(h[0]), 0), dtype)
-    return np.ascontiguousarray(np.concatenate(h, axis=1)), np.ascontiguousarray(np.concatenate([none, *c], axis=1))
+            h_0, cells = given[layer.name], None
+        hidden = _as_state(h_0, layer, layer.state_width, x, dtype, "h")
+        rows.append(hidden if cells is None else np.concatenate([hidden, cells], axis=2))
+    flat = [part.reshape(len(part), part.shape[1] * part.shape[2]) for part in rows]
+    return np.ascontiguousarray(np.concatenate(flat, axis=1))
+
+
+def states_of(ends: Array, layers: Sequence[Recurrent], batch: bool) -> Any:
+    """What `as_states` takes, of states (N, S); of one window where it is no batch."""
+    found, at = {}, 0
+    for layer in layers:
+        width = layer.state_width + layer.cell_width
+        rows = ends[:, at : at + layer.states * width].reshape(len(ends), layer.states, width).transpose(1, 0, 2)
+        at += layer.states * width
+        h, c = (part if batch else part[:, 0] for part in np.split(rows, [layer.state_width], axis=2))
+        h, c = h.copy(), c.copy()
+        found[layer.name] = (h, c) if layer.cell_width else h
+    return next(iter(found.values())) if len(found) == 1 else found
 
 
 def as_lengths(lengths: npt.ArrayLike, windows: Array) -> Array:
@@ -225,7 +237,7 @@ def _as_pair(value: Any, layer: Recurrent) -> tuple[npt.ArrayLike, npt.ArrayLike
 
 
 def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtype: np.dtype[Any], letter: str) -> Array:
-    """(rows, width) or (rows, N, width) -> (N, rows*width); rows are layers times directions."""
+    """(rows, width) or (rows, N, width) -> (N, rows, width); rows are layers times directions."""
     what = f"state {letter} of {clean(layer.name, NAME)}"
     array = as_numbers(value, dtype, what)
     one = (layer.states, width)
@@ -240,5 +252,5 @@ def _as_state(value: npt.ArrayLike, layer: Recurrent, width: int, x: Array, dtyp
         raise ValueError(f"{what}: expected shape {forms}{rows}, got {array.shape}{alone}")
     n = batch[0] if batch else 1
     if array.shape == one:
-        return np.broadcast_to(array.reshape(1, -1), (n, array.size))
-    return np.ascontiguousarray(array.transpose(1, 0, 2)).reshape(n, one[0] * one[1])
+        return np.broadcast_to(array, (n, *one))
+    return array.transpose(1, 0, 2)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from lstmcore.backends import compile_model
 from lstmcore.backends.runner import Runner
-from lstmcore.inputs import State, as_flag, as_lengths, as_numbers, as_states, as_windows
+from lstmcore.inputs import State, as_flag, as_lengths, as_numbers, as_states, as_windows, states_of
 from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
 from lstmcore.layers.base import held
 from lstmcore.layers.wiring import check_layers, unused_name
@@ -93,9 +93,34 @@ class Model:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"a Model cannot be changed: {name}")
 
+    @overload
     def __call__(
-        self, window: npt.ArrayLike, state: State | None = None, lengths: npt.ArrayLike | None = None
-    ) -> Array:
+        self,
+        window: npt.ArrayLike,
+        state: State | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: Literal[False] = False,
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self,
+        window: npt.ArrayLike,
+        state: State | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: Literal[True],
+    ) -> tuple[Array, Any]: ...
+
+    def __call__(
+        self,
+        window: npt.ArrayLike,
+        state: State | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+    ) -> Any:
         """Answer one window, (T, F) -> (outputs,), or a batch of windows, (N, T, F) -> (N, outputs).
 
         Args:
@@ -108,47 +133,43 @@ class Model:
                 their names to such states.
             lengths: How many ticks of each window count, from its first on: (N,), or one number. Where every step
                 answers, the answers behind them are zeros.
+            return_state: Return the states at the end too, as (answer, state): what a call takes as `state`. A layer
+                that reads its input backwards ends with its first tick.
 
         Raises:
-            ValueError: A wrong rank, feature count or length; the text says what was expected and what came.
+            ValueError: A wrong rank, feature count or length; the text says what was expected and what came. With
+                `return_state`, a model without recurrent layers, or the numba backend, which gives none back.
             TypeError: Something that does not hold numbers.
 
         NaN and infinity propagate to the answer, as in torch.
         """
-        if state is None and lengths is None:
+        if state is None and lengths is None and return_state is False:
             answer = self._run_again(window)
             if answer is not None:
                 return answer
         runner = self._runner
         x = runner.take(as_windows(window, self.input_size, self.steps))
-        if x.ndim == 2 and state is None and lengths is None:
+        if x.ndim == 2 and state is None and lengths is None and not as_flag(return_state, "return_state"):
             return runner.run_window(x)
         batch = x if x.ndim == 3 else x[np.newaxis]
-        h, c = as_states(state, self.recurrent_layers, x, runner.dtype)
-        if lengths is not None:
-            answers = self._run_lengths(batch, h, c, lengths)
-        else:
-            answers = runner.run(batch, h, c) if len(batch) else self._zeros(batch)
-        return answers if x.ndim == 3 else answers[0]
+        begin = as_states(state, self.recurrent_layers, x, runner.dtype)
+        counts = None if lengths is None else self._lengths(lengths, batch)
+        ends = self._room_for_states(batch) if return_state else None
+        answers = runner.run(batch, begin, counts, ends) if len(batch) else runner.answers(*batch.shape[:2])
+        answer = answers if x.ndim == 3 else answers[0]
+        return answer if ends is None else (answer, states_of(ends, self.recurrent_layers, x.ndim == 3))
 
-    def _zeros(self, batch: Array) -> Array:
-        """As many numbers as answers to a batch are."""
-        shape = (n if isinstance(n, int) else batch.shape[1] for n in self.output_shape)
-        return np.zeros((len(batch), *shape), self._runner.dtype)
+    def _room_for_states(self, batch: Array) -> Array:
+        layers = self.recurrent_layers
+        if not layers:
+            raise ValueError("return_state: the model has no recurrent layer, and so no states")
+        size = sum(layer.states * (layer.state_width + layer.cell_width) for layer in layers)
+        return np.zeros((len(batch), size), self._runner.dtype)
 
-    def _run_lengths(self, batch: Array, h: Array | None, c: Array | None, lengths: npt.ArrayLike) -> Array:
+    def _lengths(self, lengths: npt.ArrayLike, batch: Array) -> Array:
         if self.steps is not None:
             raise ValueError(f"lengths: the model answers windows of {self.steps} ticks (Flatten), no shorter ones")
-        counts = as_lengths(lengths, batch)
-        answers = self._zeros(batch)
-        for count in np.unique(counts):
-            these = np.flatnonzero(counts == count)
-            part = self._runner.run(
-                np.ascontiguousarray(batch[these, :count]), *(None if s is None else s[these] for s in (h, c))
-            )
-            at = (these, slice(count)) if "T" in self.output_shape else these
-            answers[at] = part
-        return answers
+        return as_lengths(lengths, batch).astype(np.uintp)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore import reference
-from lstmcore.backends.graph import MERGES
 from lstmcore.backends.numpy import EQUATIONS, start_of, step_of
+from lstmcore.backends.program import MERGES
 from lstmcore.errors import UnsupportedError
 from lstmcore.inputs import as_numbers, as_windows
 from lstmcore.layers import LSTM, Array, Layer, Masking, Merge, Recurrent, Reverse, show
@@ -174,7 +174,7 @@ def _steps(layer: Recurrent, k: int, suffix: str, x: Array) -> Steps:
     one = layer.single(k, suffix, name, True)
     seen: list[Array] = []
     step = step_of(one, 0, lambda function: noting(function, seen))
-    (h_0,), (c_0,) = start_of(one, x.dtype)
+    h_0, c_0 = start_of(one, x.dtype)
     h, c, rows = h_0, c_0, []
     for x_t in x[::-1] if suffix else x:
         h, c = step(x_t, h, c)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "kernels/packing.h"
-#include "model.h"
+#include "add_recurrent.h"
 
 /* (gates*hidden, inputs) row-major -> (gates*part, inputs), the rows beyond each gate's last unit zeros; NULL stays. */
 static int spread(const float *from, size_t gates, size_t hidden, size_t part, size_t inputs, float **to) {
@@ -85,25 +85,26 @@ static int sound(const lstmcore_variant *how) {
            (how->cell == LSTMCORE_LSTM || !of_lstm) && (how->cell == LSTMCORE_GRU || !how->reset_after);
 }
 
-int lstmcore_model_add_variant(lstmcore_model *model, const lstmcore_variant *how, int all_steps) {
-    if (how == NULL) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    int code = lstmcore_may_add(model, how->hidden);
+int lstmcore_model_add_variant(lstmcore_model *model, lstmcore_value in, const lstmcore_variant *how,
+                               lstmcore_value *out) {
+    int code = lstmcore_may_add(model, "variant", in, 1, how == NULL ? 1 : how->hidden);
     if (code != LSTMCORE_OK) {
         return code;
     }
-    if (!model->sequence || !sound(how)) {
-        return LSTMCORE_BAD_ARGUMENT;
+    if (how == NULL || !sound(how)) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT,
+                             "variant, layer %zu: a missing weight, an unknown function, a number out of range, or a "
+                             "setting of another cell",
+                             model->n_ops);
     }
     variant *const v = calloc(1, sizeof *v);
     if (v == NULL) {
-        return LSTMCORE_NO_MEMORY;
+        return lstmcore_fail(model, LSTMCORE_NO_MEMORY, "variant, layer %zu: out of memory", model->n_ops);
     }
     v->how = *how;
     v->gates = how->cell == LSTMCORE_LSTM ? 4 : how->cell == LSTMCORE_GRU ? 3 : 1;
     v->part = round_up(how->hidden, ROW);
-    op o = {.kind = OP_RECURRENT, .in = model->width, .all_steps = all_steps, .variant = v};
+    op o = {.kind = OP_RECURRENT, .in = model->values[in].width, .variant = v};
     o.out = how->proj != 0 ? how->proj : how->hidden;
     o.c = how->cell == LSTMCORE_LSTM ? how->hidden : 0;
     o.gates_row = v->gates * v->part;
@@ -121,5 +122,5 @@ int lstmcore_model_add_variant(lstmcore_model *model, const lstmcore_variant *ho
     if (code == LSTMCORE_OK) {
         code = pack_weights(model, &o, how);
     }
-    return lstmcore_append_recurrent(model, &o, code);
+    return lstmcore_append_recurrent(model, &o, in, code, out);
 }

@@ -1,20 +1,17 @@
-/* The layers that carry no state, applied to rows; and what leaves the core. */
-#include <stdint.h>
+/* The ops that carry no state, applied to rows; and what leaves the core. */
 #include <string.h>
 
 #include "norm.h"
-#include "session.h"
+#include "rows.h"
 
-/* `in` in memory that a layer may work on in place, rows padded. */
-static float *own_rows(lstmcore_session *s, stream *in) {
-    if (!in->own) {
-        float *to = other_rows(s, in);
-        for (size_t m = 0; m < in->rows; m++) {
-            memcpy(to + m * s->row, in->at + m * in->row, in->width * sizeof *to);
-        }
-        *in = (stream){to, s->row, in->rows, in->width, 1};
+static float *row_of(float *out, size_t out_row, size_t m) {
+    return out + m * out_row;
+}
+
+static void copy(size_t n, size_t width, rows in, float *out, size_t out_row) {
+    for (size_t m = 0; in.at != out && m < n; m++) {
+        memcpy(out + m * out_row, in.at + m * in.row, width * sizeof *out);
     }
-    return (float *)(uintptr_t)in->at;
 }
 
 static void softmax(const kernel *k, float *x, size_t n) {
@@ -32,77 +29,131 @@ static void softmax(const kernel *k, float *x, size_t n) {
     }
 }
 
-int lstmcore_apply(lstmcore_session *s, size_t n, stream *in, int last) {
-    const op *o = &s->model->ops[n];
-    const kernel *k = s->model->kernel;
-    switch (o->kind) {
-    case OP_RECURRENT:
-        break; /* the callers' own */
-    case OP_LINEAR: {
-        float *out = other_rows(s, in);
-        k->linear(&o->weights, in->at, in->row, in->rows, out, s->row);
-        *in = (stream){out, s->row, in->rows, o->out, 1};
-        return 1;
-    }
-    case OP_AFFINE: {
-        float *x = own_rows(s, in);
-        for (size_t m = 0; m < in->rows; m++) {
-            k->affine(o->weights.weights, o->weights.bias, x + m * in->row, round_up(in->width, ROW));
+/* `in` is copied to `out`, and there each row becomes what the op makes of it. */
+static void in_place(const kernel *k, const op *o, size_t n, rows in, float *out, size_t out_row) {
+    const lstmcore_function f = o->activation;
+    copy(n, o->in, in, out, out_row);
+    for (size_t m = 0; m < n; m++) {
+        float *const x = row_of(out, out_row, m);
+        if (o->kind == OP_AFFINE) {
+            k->affine(o->weights.weights, o->weights.bias, x, round_up(o->in, ROW));
+        } else if (o->kind == OP_ACTIVATION) {
+            k->activate(f.kind, f.alpha, f.beta, x, round_up(o->in, ROW));
+        } else if (o->kind == OP_SOFTMAX) {
+            softmax(k, x, o->in);
+        } else {
+            lstmcore_normalize(x, 1, o->in, o->in, o->weights.weights, o->weights.bias, o->eps);
         }
-        return 1;
     }
-    case OP_ACTIVATION: {
-        float *x = own_rows(s, in);
-        for (size_t m = 0; m < in->rows; m++) {
-            const lstmcore_function f = o->activation;
-            k->activate(f.kind, f.alpha, f.beta, x + m * in->row, round_up(in->width, ROW));
-        }
-        return 1;
-    }
-    case OP_SOFTMAX: {
-        float *x = own_rows(s, in);
-        for (size_t m = 0; m < in->rows; m++) {
-            softmax(k, x + m * in->row, in->width);
-        }
-        return 1;
-    }
-    case OP_LAYER_NORM: {
-        float *x = own_rows(s, in);
-        for (size_t m = 0; m < in->rows; m++) {
-            lstmcore_normalize(x + m * in->row, 1, in->width, in->width, o->weights.weights, o->weights.bias, o->eps);
-        }
-        return 1;
-    }
-    case OP_LAST:
-        *in = (stream){in->at + (in->rows - 1) * in->row, in->row, 1, in->width, in->own};
-        return last;
-    case OP_FLATTEN:
-        for (size_t m = 0; m < in->rows; m++, s->flat_used += o->in) {
-            memcpy(s->flat + s->flat_used, in->at + m * in->row, o->in * sizeof *s->flat);
-        }
-        *in = (stream){s->flat, round_up(o->out, ROW), 1, o->out, 1};
-        return last;
-    }
-    return 0;
 }
 
-/* The one NaN, since which of its payloads an operation gives differs between processors. */
-void lstmcore_put(float *y, const stream *rows) {
-    const uint32_t sign = 0x80000000u, infinite = 0x7f800000u, quiet = 0x7fc00000u;
-    for (size_t m = 0; m < rows->rows; m++) {
-        const float *at = rows->at + m * rows->row;
-        for (size_t j = 0; j < rows->width; j++) {
+/* The values of several rows, element by element, in their order. */
+static void join(const op *o, size_t n, const rows *in, float *out, size_t out_row) {
+    const size_t width = o->out;
+    for (size_t m = 0; m < n; m++) {
+        float *const y = row_of(out, out_row, m);
+        memcpy(y, in[0].at + m * in[0].row, width * sizeof *y);
+        for (size_t k = 1; k < o->n_reads; k++) {
+            const float *const x = in[k].at + m * in[k].row;
+            for (size_t j = 0; j < width; j++) {
+                if (o->kind == OP_PRODUCT) {
+                    y[j] *= x[j];
+                } else if (o->kind == OP_MAXIMUM) {
+                    y[j] = y[j] > x[j] || y[j] != y[j] ? y[j] : x[j];
+                } else {
+                    y[j] += x[j];
+                }
+            }
+        }
+        for (size_t j = 0; o->kind == OP_MEAN && j < width; j++) {
+            y[j] /= (float)o->n_reads;
+        }
+    }
+}
+
+static void concat(const lstmcore_model *model, const op *o, size_t n, const rows *in, float *out, size_t out_row) {
+    for (size_t k = 0; k < o->n_reads; k++) {
+        const size_t width = model->values[o->reads[k]].width;
+        copy(n, width, in[k], out, out_row);
+        out += width;
+    }
+}
+
+/* Whether two numbers are equal, also where one is subnormal, which while a call runs counts as zero. */
+static int same(float a, float b) {
+    uint32_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    return x == y ? a == a : ((x | y) & 0x7fffffffu) == 0;
+}
+
+static float differs(const op *o, const float *x) {
+    for (size_t j = 0; j < o->in; j++) {
+        if (!same(x[j], o->activation.alpha)) {
+            return 1.0f;
+        }
+    }
+    return 0.0f;
+}
+
+void lstmcore_apply(const kernel *k, const lstmcore_model *model, const op *o, size_t n, const rows *in, float *out,
+                    size_t out_row) {
+    switch (o->kind) {
+    case OP_RECURRENT: /* the callers' own, as what looks at several steps */
+    case OP_FLATTEN:
+        break;
+    case OP_LINEAR:
+        k->linear(&o->weights, in->at, in->row, n, out, out_row);
+        break;
+    case OP_AFFINE:
+    case OP_ACTIVATION:
+    case OP_SOFTMAX:
+    case OP_LAYER_NORM:
+        in_place(k, o, n, *in, out, out_row);
+        break;
+    case OP_CONCAT:
+        concat(model, o, n, in, out, out_row);
+        break;
+    case OP_SUM:
+    case OP_MEAN:
+    case OP_PRODUCT:
+    case OP_MAXIMUM:
+        join(o, n, in, out, out_row);
+        break;
+    case OP_DIFFERS:
+        for (size_t m = 0; m < n; m++) {
+            *row_of(out, out_row, m) = differs(o, in->at + m * in->row);
+        }
+        break;
+    case OP_WHERE:
+        for (size_t m = 0; m < n; m++) {
+            const float *const x = in->at + m * in->row;
+            float *const y = row_of(out, out_row, m);
+            if (in[1].at[m * in[1].row] != 0.0f) {
+                memcpy(y, x, o->out * sizeof *y);
+            } else {
+                memset(y, 0, o->out * sizeof *y);
+            }
+        }
+        break;
+    case OP_LAST:
+    case OP_REVERSE:
+        copy(n, o->out, *in, out, out_row);
+        break;
+    }
+}
+
+/* The one NaN, since which of its payloads an operation gives differs between processors; and for a subnormal number
+ * the zero that it counts as, since whether a minimum or a maximum makes that of it differs too. */
+void lstmcore_put(float *y, size_t n, size_t width, rows from) {
+    const uint32_t sign = 0x80000000u, infinite = 0x7f800000u, quiet = 0x7fc00000u, normal = 0x00800000u;
+    const float *at = from.at;
+    for (size_t m = 0; m < n; m++, at += from.row, y += width) {
+        for (size_t j = 0; j < width; j++) {
             uint32_t bits;
             memcpy(&bits, &at[j], sizeof bits);
-            bits = (bits & ~sign) > infinite ? quiet : bits;
-            memcpy(&y[m * rows->width + j], &bits, sizeof bits);
+            bits = (bits & ~sign) > infinite ? quiet : (bits & ~sign) < normal ? bits & sign : bits;
+            memcpy(&y[j], &bits, sizeof bits);
         }
     }
-}
-
-void lstmcore_answer(lstmcore_session *s, size_t from, stream *in, float *y) {
-    for (size_t n = from; n < s->model->n_ops; n++) {
-        lstmcore_apply(s, n, in, 1);
-    }
-    lstmcore_put(y, in);
 }

@@ -20,7 +20,7 @@
 #include <time.h>
 
 #include "kernels/cpu.h"
-#include "sliding.h"
+#include "streams.h"
 
 enum { IDLE, WANTED, RUNNING, STOP };
 
@@ -31,7 +31,7 @@ enum { PATIENCE = 256 };
 enum { BETWEEN_QUESTIONS = 10 };
 
 struct lstmcore_helper {
-    lstmcore_sliding *sliding;
+    lstmcore_streams *streams;
     pthread_t thread;
     unsigned forks; /* as it was when the thread was made */
     _Atomic int turn;
@@ -77,7 +77,7 @@ static void catch_up(lstmcore_helper *h) {
     pthread_rwlock_rdlock(&steps);
     if (atomic_compare_exchange_strong(&h->turn, &expected, RUNNING)) {
         h->watched.callers = fp_mode_enter();
-        lstmcore_sliding_take_steps(h->sliding, &h->watched);
+        lstmcore_streams_take_steps(h->streams, &h->watched);
         fp_mode_leave(h->watched.callers);
         expected = RUNNING;
         atomic_compare_exchange_strong(&h->turn, &expected, IDLE);
@@ -108,7 +108,7 @@ static void *help(void *argument) {
 }
 
 /* The helper, unless it stayed in the process that this one is a fork of. */
-static lstmcore_helper *helper_here(const lstmcore_sliding *s) {
+static lstmcore_helper *helper_here(const lstmcore_streams *s) {
     return s->helper != NULL && s->helper->forks == forks ? s->helper : NULL;
 }
 
@@ -118,7 +118,7 @@ static int64_t milliseconds(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int lstmcore_sliding_settle(lstmcore_sliding *s) {
+int lstmcore_streams_settle(lstmcore_streams *s) {
     lstmcore_helper *h = helper_here(s);
     int expected = WANTED;
     if (h == NULL || atomic_compare_exchange_strong(&h->turn, &expected, IDLE)) {
@@ -134,7 +134,7 @@ int lstmcore_sliding_settle(lstmcore_sliding *s) {
         sched_yield(); /* it may be waiting for this processor */
         const int64_t now = milliseconds();
         if (asked == 0 || now - asked > BETWEEN_QUESTIONS) {
-            if (asked != 0 && watch_ask(&s->scratch->watched)) {
+            if (asked != 0 && watch_ask(&s->watched)) {
                 return 0;
             }
             asked = now;
@@ -143,7 +143,7 @@ int lstmcore_sliding_settle(lstmcore_sliding *s) {
     return 1;
 }
 
-int lstmcore_sliding_behind(const lstmcore_sliding *s) {
+int lstmcore_streams_behind(const lstmcore_streams *s) {
     if (s == NULL) {
         return 0;
     }
@@ -160,7 +160,7 @@ static void wake(lstmcore_helper *h) {
     }
 }
 
-void lstmcore_sliding_wake(lstmcore_sliding *s) {
+void lstmcore_streams_wake(lstmcore_streams *s) {
     lstmcore_helper *h = helper_here(s);
     if (h != NULL) {
         atomic_store(&h->turn, WANTED);
@@ -184,7 +184,7 @@ static int pin(pthread_t thread, int cpu) {
 #endif
 }
 
-int lstmcore_sliding_start_helper(lstmcore_sliding *s, int spins, int cpu) {
+int lstmcore_streams_start_helper(lstmcore_streams *s, int spins, int cpu) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (s == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
@@ -197,7 +197,7 @@ int lstmcore_sliding_start_helper(lstmcore_sliding *s, int spins, int cpu) {
     if (h == NULL) {
         return LSTMCORE_NO_MEMORY;
     }
-    h->sliding = s;
+    h->streams = s;
     h->forks = forks;
     h->spins = spins;
     h->watched = (watch){.stop = shall_end, .context = h};
@@ -211,12 +211,12 @@ int lstmcore_sliding_start_helper(lstmcore_sliding *s, int spins, int cpu) {
     s->helper = h;
     const int code = cpu < 0 ? LSTMCORE_OK : pin(h->thread, cpu);
     if (code != LSTMCORE_OK) {
-        lstmcore_sliding_stop_helper(s);
+        lstmcore_streams_stop_helper(s);
     }
     return code;
 }
 
-void lstmcore_sliding_stop_helper(lstmcore_sliding *s) {
+void lstmcore_streams_stop_helper(lstmcore_streams *s) {
     if (s == NULL) {
         return;
     }

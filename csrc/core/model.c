@@ -1,31 +1,55 @@
-/* Build a model: check that layers fit, pack their weights for the kernel. */
-#include "model.h"
-
+/* A model from its beginning to its end: inputs, what all layers have in common, outputs. */
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/dispatch.h"
 #include "kernels/packing.h"
+#include "plan.h"
+#include "tick_plan.h"
 #include "watch.h"
+
+#define TEXT_(x) #x
+#define TEXT(x)  TEXT_(x)
+
+const char *lstmcore_version(void) {
+    return TEXT(LSTMCORE_VERSION_MAJOR) "." TEXT(LSTMCORE_VERSION_MINOR) "." TEXT(LSTMCORE_VERSION_PATCH);
+}
 
 const char *lstmcore_error(int code) {
     static const char *const texts[] = {
         [LSTMCORE_OK] = "no error",
         [LSTMCORE_NO_MEMORY] = "out of memory",
-        [LSTMCORE_BAD_ARGUMENT] = "a size out of range, or a layer that does not fit behind the last one",
+        [LSTMCORE_BAD_ARGUMENT] = "a size out of range, or a value that does not fit",
         [LSTMCORE_NO_SUCH_KERNEL] = "no kernel of that name",
         [LSTMCORE_CANNOT_RUN] = "this processor, operating system or build cannot run that kernel",
-        [LSTMCORE_SEALED] = "the model has a session already",
+        [LSTMCORE_SEALED] = "the model is sealed already, or, for a session, not yet",
         [LSTMCORE_BUSY] = "in use, by another thread or by a call that a handler of signals has interrupted",
         [LSTMCORE_STOPPED] = "the caller's own function has stopped it",
     };
     return code >= 0 && code <= LSTMCORE_STOPPED ? texts[code] : "unknown error";
 }
 
-static void op_free(op *o) {
+int lstmcore_fail(lstmcore_model *model, int code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(model->error, sizeof model->error, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+const char *lstmcore_model_error(const lstmcore_model *model) {
+    return model == NULL ? "the model is NULL" : model->error;
+}
+
+void lstmcore_op_free(op *o) {
     lstmcore_packed_free(&o->weights);
     lstmcore_packed_free(&o->recurrent);
+    free(o->start_h);
+    free(o->start_c);
+    free(o->reads);
     if (o->variant != NULL) {
         lstmcore_packed_free(&o->variant->late);
         lstmcore_packed_free(&o->variant->projection);
@@ -39,8 +63,8 @@ static void op_free(op *o) {
     }
 }
 
-int lstmcore_model_new(const char *kernel_name, size_t input_size, lstmcore_model **model) {
-    if (model == NULL || input_size < 1 || input_size > MAX_SIZE) {
+int lstmcore_model_new(const char *kernel_name, lstmcore_model **model) {
+    if (model == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
     const kernel *selected = NULL;
@@ -52,11 +76,18 @@ int lstmcore_model_new(const char *kernel_name, size_t input_size, lstmcore_mode
     if (new == NULL) {
         return LSTMCORE_NO_MEMORY;
     }
-    *new = (lstmcore_model){.kernel = selected, .input_size = input_size, .width = input_size, .sequence = 1};
+    *new = (lstmcore_model){.kernel = selected};
     atomic_init(&new->users, 1);
     atomic_init(&new->sealed, 0);
     *model = new;
     return LSTMCORE_OK;
+}
+
+static void ports_free(port *ports, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        free(ports[k].name);
+    }
+    free(ports);
 }
 
 void lstmcore_model_free(lstmcore_model *model) {
@@ -64,14 +95,122 @@ void lstmcore_model_free(lstmcore_model *model) {
         return;
     }
     for (size_t n = 0; n < model->n_ops; n++) {
-        op_free(&model->ops[n]);
+        lstmcore_op_free(&model->ops[n]);
     }
     free(model->ops);
+    free(model->values);
+    ports_free(model->inputs, model->n_inputs);
+    ports_free(model->outputs, model->n_outputs);
+    lstmcore_plan_free(model->plan[0]);
+    lstmcore_plan_free(model->plan[1]);
+    lstmcore_tick_plan_free(model->ticks);
     free(model);
 }
 
 const char *lstmcore_model_kernel(const lstmcore_model *model) {
     return model == NULL ? NULL : model->kernel->name;
+}
+
+size_t lstmcore_model_state_size(const lstmcore_model *model) {
+    return model == NULL ? 0 : model->state_size;
+}
+
+/* Room for one more of `n` things; the old room, or NULL, stays where there is no memory. */
+static int grow(void **things, size_t n, size_t size) {
+    void *more = realloc(*things, (n + 1) * size);
+    *things = more == NULL ? *things : more;
+    return more != NULL;
+}
+
+static int add_port(lstmcore_model *model, port **ports, size_t *n, const char *what, const char *name, int v) {
+    for (size_t k = 0; k < *n; k++) {
+        if (strcmp((*ports)[k].name, name) == 0) {
+            return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "%s %.60s: there is one of that name", what, name);
+        }
+    }
+    const size_t length = strlen(name) + 1;
+    char *copy = malloc(length);
+    if (copy == NULL || !grow((void **)ports, *n, sizeof **ports)) {
+        free(copy);
+        return lstmcore_fail(model, LSTMCORE_NO_MEMORY, "%s %.60s: out of memory", what, name);
+    }
+    memcpy(copy, name, length);
+    (*ports)[(*n)++] = (port){copy, v};
+    return LSTMCORE_OK;
+}
+
+int lstmcore_model_add_input(lstmcore_model *model, const char *name, lstmcore_rank rank, size_t width,
+                             lstmcore_dtype dtype, lstmcore_value *out) {
+    if (model == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    if (atomic_load(&model->sealed)) {
+        return lstmcore_fail(model, LSTMCORE_SEALED, "an input: the model is sealed");
+    }
+    if (name == NULL || model->n_ops != 0 || (unsigned)rank > LSTMCORE_VECTOR || (unsigned)dtype > LSTMCORE_INT32 ||
+        width < 1 || width > MAX_SIZE || model->n_inputs >= MAX_OPS) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT,
+                             "input %.60s: expected a name, a rank, a width from 1 to %zu, a dtype, and no layer yet",
+                             name == NULL ? "NULL" : name, MAX_SIZE);
+    }
+    if (dtype != LSTMCORE_FLOAT32) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "input %.60s: no layer reads integers yet", name);
+    }
+    if (!grow((void **)&model->values, model->n_values, sizeof *model->values)) {
+        return lstmcore_fail(model, LSTMCORE_NO_MEMORY, "input %.60s: out of memory", name);
+    }
+    const int code = add_port(model, &model->inputs, &model->n_inputs, "input", name, (int)model->n_values);
+    if (code == LSTMCORE_OK) {
+        model->values[model->n_values] = (value){width, rank == LSTMCORE_SEQUENCE, -1};
+        if (out != NULL) {
+            *out = (lstmcore_value)model->n_values;
+        }
+        model->n_values++;
+    }
+    return code;
+}
+
+static int is_value(const lstmcore_model *model, lstmcore_value v) {
+    return v >= 0 && (size_t)v < model->n_values;
+}
+
+int lstmcore_model_add_output(lstmcore_model *model, const char *name, lstmcore_value v) {
+    if (model == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    if (atomic_load(&model->sealed)) {
+        return lstmcore_fail(model, LSTMCORE_SEALED, "an output: the model is sealed");
+    }
+    if (name == NULL || !is_value(model, v) || model->values[v].maker < 0 || model->n_outputs >= MAX_OPS) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "output %.60s: expected a name, and the value of a layer",
+                             name == NULL ? "NULL" : name);
+    }
+    return add_port(model, &model->outputs, &model->n_outputs, "output", name, v);
+}
+
+int lstmcore_may_add(lstmcore_model *model, const char *kind, lstmcore_value in, int sequence, size_t width) {
+    if (model == NULL) {
+        return LSTMCORE_BAD_ARGUMENT;
+    }
+    const size_t layer = model->n_ops;
+    if (atomic_load(&model->sealed)) {
+        return lstmcore_fail(model, LSTMCORE_SEALED, "%s, layer %zu: the model is sealed", kind, layer);
+    }
+    if (layer >= MAX_OPS) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "%s: more than %zu layers", kind, MAX_OPS);
+    }
+    if (!is_value(model, in)) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "%s, layer %zu: there is no value %d", kind, layer, in);
+    }
+    if (sequence && !model->values[in].sequence) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "%s, layer %zu: value %d is a vector, not a sequence", kind,
+                             layer, in);
+    }
+    if (width < 1 || width > MAX_SIZE) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "%s, layer %zu: a width of %zu; expected 1 to %zu", kind,
+                             layer, width, MAX_SIZE);
+    }
+    return LSTMCORE_OK;
 }
 
 static void count_work(op *o) {
@@ -82,136 +221,78 @@ static void count_work(op *o) {
     o->at_once = most > 1 ? most : 1;
 }
 
-size_t lstmcore_work(const lstmcore_model *model, size_t from, size_t to) {
-    size_t work = 0;
-    for (size_t n = from; n <= to; n++) {
-        work += model->ops[n].work;
-    }
-    return work;
-}
-
-int lstmcore_append(lstmcore_model *model, op *o, int code) {
+int lstmcore_append(lstmcore_model *model, op *o, const lstmcore_value *reads, size_t n, int code,
+                    lstmcore_value *out) {
     count_work(o);
-    op *ops = code == LSTMCORE_OK ? realloc(model->ops, (model->n_ops + 1) * sizeof *ops) : NULL;
-    if (ops == NULL) {
-        op_free(o);
-        return code == LSTMCORE_OK ? LSTMCORE_NO_MEMORY : code;
+    o->reads = code == LSTMCORE_OK ? malloc((n + 1) * sizeof *o->reads) : NULL; /* one more: see set_mask */
+    if (code == LSTMCORE_OK && (o->reads == NULL || !grow((void **)&model->ops, model->n_ops, sizeof *model->ops) ||
+                                !grow((void **)&model->values, model->n_values, sizeof *model->values))) {
+        code = LSTMCORE_NO_MEMORY;
     }
-    ops[model->n_ops++] = *o;
-    model->ops = ops;
-    model->width = o->out;
+    if (code != LSTMCORE_OK) {
+        lstmcore_op_free(o);
+        return lstmcore_fail(model, code, "layer %zu: %s", model->n_ops, lstmcore_error(code));
+    }
+    o->n_reads = n;
+    for (size_t k = 0; k < n; k++) {
+        o->reads[k] = reads[k];
+    }
+    o->writes = (int)model->n_values;
+    const int sequence = o->kind != OP_LAST && o->kind != OP_FLATTEN && model->values[reads[0]].sequence;
+    model->values[model->n_values] = (value){o->out, sequence, (int)model->n_ops};
+    model->ops[model->n_ops++] = *o;
+    if (out != NULL) {
+        *out = (lstmcore_value)model->n_values;
+    }
+    model->n_values++;
     return LSTMCORE_OK;
 }
 
-int lstmcore_may_add(const lstmcore_model *model, size_t out) {
-    if (model == NULL || out < 1 || out > MAX_SIZE) {
-        return LSTMCORE_BAD_ARGUMENT;
+/* For lstmcore_model_error: what a model that takes windows only as a whole has against ticks. */
+static void tell_what_stops(lstmcore_model *model) {
+    const tick_plan *p = model->ticks;
+    model->error[0] = 0;
+    if (!p->carries) {
+        lstmcore_fail(model, LSTMCORE_OK, "layer %d looks at other steps than the newest, before the window is whole",
+                      p->stopper);
     }
-    return atomic_load(&model->sealed) ? LSTMCORE_SEALED : LSTMCORE_OK;
-}
-
-int lstmcore_model_add_linear(lstmcore_model *model, size_t outputs, const float *weight, const float *bias) {
-    int code = lstmcore_may_add(model, outputs);
-    if (code != LSTMCORE_OK) {
-        return code;
-    }
-    if (weight == NULL || bias == NULL) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    op o = {.kind = OP_LINEAR, .in = model->width, .out = outputs};
-    code = lstmcore_pack(&o.weights, model->kernel->lanes, 1, outputs, o.in, weight, bias);
-    return lstmcore_append(model, &o, code);
-}
-
-/* A layer of a factor and a summand for each feature: ones and zeros where they are NULL. */
-static int add_features(lstmcore_model *model, op_kind kind, const float *scale, const float *shift, float eps) {
-    int code = LSTMCORE_OK;
-    op o = {.kind = kind, .in = model->width, .out = model->width, .eps = eps};
-    o.weights.weights = lstmcore_floats_new(o.in);
-    o.weights.bias = lstmcore_floats_new(o.in);
-    if (o.weights.weights == NULL || o.weights.bias == NULL) {
-        code = LSTMCORE_NO_MEMORY;
-    } else {
-        for (size_t j = 0; j < o.in; j++) {
-            o.weights.weights[j] = scale == NULL ? 1.0f : scale[j];
-            o.weights.bias[j] = shift == NULL ? 0.0f : shift[j];
+    for (size_t k = 0; p->carries && k < model->n_outputs; k++) {
+        if (model->values[model->outputs[k].value].sequence) {
+            lstmcore_fail(model, LSTMCORE_OK, "output %.60s is a sequence, and a window that slides has one answer",
+                          model->outputs[k].name);
         }
     }
-    return lstmcore_append(model, &o, code);
 }
 
-int lstmcore_model_add_affine(lstmcore_model *model, const float *scale, const float *shift) {
-    const int code = lstmcore_may_add(model, 1);
-    if (code == LSTMCORE_OK && (scale == NULL || shift == NULL)) {
+int lstmcore_model_seal(lstmcore_model *model) {
+    if (model == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    return code == LSTMCORE_OK ? add_features(model, OP_AFFINE, scale, shift, 0.0f) : code;
-}
-
-int lstmcore_model_add_layer_norm(lstmcore_model *model, const float *weight, const float *bias, float eps) {
-    const int code = lstmcore_may_add(model, 1);
-    if (code == LSTMCORE_OK && !(eps >= 0.0f)) {
-        return LSTMCORE_BAD_ARGUMENT;
+    if (atomic_load(&model->sealed)) {
+        return lstmcore_fail(model, LSTMCORE_SEALED, "the model is sealed already");
     }
-    return code == LSTMCORE_OK ? add_features(model, OP_LAYER_NORM, weight, bias, eps) : code;
-}
-
-/* What a recurrent layer would compute for the steps before is left out where all that follows it looks at a step by
- * itself. */
-int lstmcore_model_add_last(lstmcore_model *model) {
-    int code = lstmcore_may_add(model, 1);
-    if (code != LSTMCORE_OK) {
-        return code;
+    if (model->n_outputs == 0) {
+        return lstmcore_fail(model, LSTMCORE_BAD_ARGUMENT, "the model has no output");
     }
-    if (!model->sequence) {
-        return LSTMCORE_BAD_ARGUMENT;
+    for (int states = 0; states < 2; states++) {
+        model->plan[states] = lstmcore_plan_new(model, states);
     }
-    size_t n = model->n_ops;
-    while (n > 0 && model->ops[n - 1].kind != OP_RECURRENT) {
-        n--;
+    model->ticks = lstmcore_tick_plan_new(model);
+    if (model->plan[0] == NULL || model->plan[1] == NULL || model->ticks == NULL) {
+        lstmcore_plan_free(model->plan[0]);
+        lstmcore_plan_free(model->plan[1]);
+        lstmcore_tick_plan_free(model->ticks);
+        model->plan[0] = model->plan[1] = NULL;
+        model->ticks = NULL;
+        return lstmcore_fail(model, LSTMCORE_NO_MEMORY, "the plan: out of memory");
     }
-    if (n > 0) {
-        model->ops[n - 1].all_steps = 0;
-    } else {
-        op o = {.kind = OP_LAST, .in = model->width, .out = model->width};
-        code = lstmcore_append(model, &o, code);
+    model->steps = 0; /* of a Flatten that nobody reads, any */
+    for (size_t n = 0; n < model->n_ops; n++) {
+        if (model->ops[n].kind == OP_FLATTEN && model->plan[0]->when[n] != NEVER) {
+            model->steps = model->ops[n].steps;
+        }
     }
-    if (code == LSTMCORE_OK) {
-        model->sequence = 0;
-    }
-    return code;
-}
-
-int lstmcore_model_add_activation(lstmcore_model *model, lstmcore_activation kind, float alpha, float beta) {
-    const int code = lstmcore_may_add(model, 1);
-    if (code == LSTMCORE_OK && (unsigned)kind > LSTMCORE_HARD_SILU) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    op o = {.kind = OP_ACTIVATION, .activation = {kind, alpha, beta}};
-    o.in = o.out = model == NULL ? 0 : model->width;
-    return code == LSTMCORE_OK ? lstmcore_append(model, &o, code) : code;
-}
-
-int lstmcore_model_add_softmax(lstmcore_model *model) {
-    const int code = lstmcore_may_add(model, 1);
-    op o = {.kind = OP_SOFTMAX};
-    o.in = o.out = model == NULL ? 0 : model->width;
-    return code == LSTMCORE_OK ? lstmcore_append(model, &o, code) : code;
-}
-
-int lstmcore_model_add_flatten(lstmcore_model *model, size_t steps) {
-    int code = lstmcore_may_add(model, steps);
-    if (code != LSTMCORE_OK) {
-        return code;
-    }
-    if (!model->sequence || steps * model->width > MAX_SIZE) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    op o = {.kind = OP_FLATTEN, .in = model->width, .out = steps * model->width, .steps = steps};
-    code = lstmcore_append(model, &o, code);
-    if (code == LSTMCORE_OK) {
-        model->steps = steps;
-        model->sequence = 0;
-    }
-    return code;
+    tell_what_stops(model);
+    atomic_store(&model->sealed, 1);
+    return LSTMCORE_OK;
 }

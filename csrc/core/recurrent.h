@@ -2,33 +2,45 @@
 #ifndef LSTMCORE_RECURRENT_H
 #define LSTMCORE_RECURRENT_H
 
-#include "session.h"
+#include <string.h>
+
+#include "rows.h"
+
+/* The state of a recurrent layer in some sequences, rows of h_row and of c_row; h has two places, for old and new. */
+typedef struct {
+    float *h[2];
+    float *c;
+} recurrent_state;
+
+/* Make `n` sequences from row `at` on begin anew, with h[now] current. */
+void lstmcore_states_begin(const op *o, const recurrent_state *state, int now, size_t at, size_t n);
+
+/* States of `n` sequences for each recurrent op of the model, or those of `which`; NULL where memory is short. */
+recurrent_state *lstmcore_states_new(const lstmcore_model *model, const unsigned char *which, size_t n);
+void lstmcore_states_free(const lstmcore_model *model, recurrent_state *states);
 
 /* Variants, variant.c: as the kernel's functions, but that h and c may be of different widths; rows of c are c_row
- * apart. `s` lends memory for what lies between. */
-void lstmcore_variant_gates(const op *o, size_t rows, float *gates, size_t gates_row);
-void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t row, size_t rows, float *out,
+ * apart. */
+void lstmcore_variant_gates(const op *o, size_t n, float *gates, size_t gates_row);
+void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t row, size_t n, float *out,
                                size_t out_row);
-void lstmcore_variant_finish(lstmcore_session *s, const op *o, const float *gates, size_t gates_row,
-                             const float *products, size_t products_row, size_t rows, const float *h_old, float *h_new,
-                             size_t row, float *c, size_t c_row);
-void lstmcore_variant_steps(lstmcore_session *s, const op *o, const float *gates, size_t rows, float *h[2], float *c,
-                            float *out);
-void lstmcore_variant_step(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
+void lstmcore_variant_finish(const scratch *s, const op *o, const float *gates, size_t gates_row, const float *products,
+                             size_t products_row, size_t n, const float *h_old, float *h_new, size_t row, float *c,
+                             size_t c_row);
+void lstmcore_variant_step(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
                            const float *h_old, float *h_new, float *c);
 
 /* What the rows of `in` contribute to the gates. */
-static inline void recurrent_gates(const kernel *k, const op *o, const stream *in, size_t rows, float *gates,
-                                   size_t gates_row) {
-    k->project(&o->weights, in->at, in->row, rows, gates, gates_row);
+static inline void recurrent_gates(const kernel *k, const op *o, rows in, size_t n, float *gates, size_t gates_row) {
+    k->project(&o->weights, in.at, in.row, n, gates, gates_row);
     if (o->variant != NULL) {
-        lstmcore_variant_gates(o, rows, gates, gates_row);
+        lstmcore_variant_gates(o, n, gates, gates_row);
     }
 }
 
 /* The same of a single row, through the weights upwards or downwards. */
-static inline void recurrent_gates_of_one(const kernel *k, const op *o, const stream *in, int down, float *gates) {
-    k->product(&o->weights, in->at, down, gates);
+static inline void recurrent_gates_of_one(const kernel *k, const op *o, const float *in, int down, float *gates) {
+    k->product(&o->weights, in, down, gates);
     if (o->variant != NULL) {
         lstmcore_variant_gates(o, 1, gates, 0);
     }
@@ -43,40 +55,65 @@ static inline void recurrent_product(const kernel *k, const op *o, const float *
     }
 }
 
-/* `rows` steps of the session's own sequence, whose gates stand in the rows of s->gates from `at` on; `every`, the
- * chunk's rows of h, or NULL. */
-static inline void recurrent_steps(lstmcore_session *s, const op *o, size_t at, size_t rows, recurrent_state *st,
-                                   float *every) {
-    const float *const gates = s->gates + at * s->gates_row;
-    float *const out = every == NULL ? NULL : every + at * s->row;
-    if (o->variant != NULL) {
-        lstmcore_variant_steps(s, o, gates, rows, st->h, st->c, out);
-    } else {
-        s->model->kernel->steps(&o->recurrent, gates, s->gates_row, rows, s->from_zero && at == 0, st->h, st->c, out,
-                                s->row);
+/* `n` steps of one sequence, whose gates are the rows of `gates`. The two places of h may change; each step's h goes to
+ * a row of `every` unless it is NULL. */
+static inline void recurrent_steps(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
+                                   int from_zero, recurrent_state *st, float *every, size_t every_row) {
+    if (o->variant == NULL) {
+        s->kernel->steps(&o->recurrent, gates, gates_row, n, from_zero, st->h, st->c, every, every_row);
+        return;
+    }
+    for (size_t t = 0; t < n; t++) {
+        lstmcore_variant_step(s, o, gates + t * gates_row, 0, 1, st->h[0], st->h[1], st->c);
+        float *const newest = st->h[1];
+        st->h[1] = st->h[0];
+        st->h[0] = newest;
+        if (every != NULL) {
+            memcpy(every + t * every_row, newest, h_row(o) * sizeof *every);
+        }
     }
 }
 
-/* One step of each of `rows` sequences. */
-static inline void recurrent_step(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
+/* One step of one sequence from its input. */
+static inline void recurrent_carry(const scratch *s, const op *o, const float *in, int down, const float *h_old,
+                                   float *h_new, float *c) {
+    if (o->variant != NULL) {
+        recurrent_gates_of_one(s->kernel, o, in, down, s->gates);
+        lstmcore_variant_step(s, o, s->gates, 0, 1, h_old, h_new, c);
+    } else {
+        s->kernel->carry(&o->weights, in, &o->recurrent, down, s->gates, h_old, h_new, c);
+    }
+}
+
+/* One step of each of `n` sequences. */
+static inline void recurrent_step(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
                                   const float *h_old, float *h_new, float *c) {
     if (o->variant != NULL) {
-        lstmcore_variant_step(s, o, gates, gates_row, rows, h_old, h_new, c);
+        lstmcore_variant_step(s, o, gates, gates_row, n, h_old, h_new, c);
     } else {
-        s->model->kernel->step(&o->recurrent, gates, gates_row, rows, h_old, h_new, c, h_row(o));
+        s->kernel->step(&o->recurrent, gates, gates_row, n, h_old, h_new, c, h_row(o));
     }
 }
 
-/* The same where the products have been formed. Rows of gates and products are as far apart as those of s->gates, rows
- * of h and c as those of s->rows. */
-static inline void recurrent_finish(lstmcore_session *s, const op *o, const float *gates, const float *products,
-                                    size_t rows, const float *h_old, float *h_new, float *c) {
-    const size_t apart = s->gates_row, row = s->row;
+/* The same where the products have been formed; rows of h and c are `row` apart. */
+static inline void recurrent_finish(const scratch *s, const op *o, rows gates, rows products, size_t n,
+                                    const float *h_old, float *h_new, float *c, size_t row) {
     if (o->variant != NULL) {
-        lstmcore_variant_finish(s, o, gates, apart, products, apart, rows, h_old, h_new, row, c, row);
+        lstmcore_variant_finish(s, o, gates.at, gates.row, products.at, products.row, n, h_old, h_new, row, c, row);
     } else {
-        s->model->kernel->finish(&o->recurrent, gates, apart, products, apart, rows, h_old, h_new, c, row);
+        s->kernel->finish(&o->recurrent, gates.at, gates.row, products.at, products.row, n, h_old, h_new, c, row);
     }
+}
+
+/* The first step of a sequence that begins anew, where its only step is `in`; `counts` is 0 where it is skipped. */
+static inline void recurrent_only_step(const scratch *s, const op *o, const float *in, int counts, float *out) {
+    recurrent_state st = {{s->state, s->state + s->state_row}, s->state + 2 * s->state_row};
+    lstmcore_states_begin(o, &st, 0, 0, 1);
+    if (counts) {
+        recurrent_gates_of_one(s->kernel, o, in, 0, s->gates);
+        recurrent_steps(s, o, s->gates, 0, 1, o->start_h == NULL, &st, NULL, 0);
+    }
+    memcpy(out, st.h[0], h_row(o) * sizeof *out);
 }
 
 #endif

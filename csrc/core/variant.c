@@ -1,5 +1,5 @@
-/* The step of a recurrent layer that the kernels have no cell for: reference_lstm.py and, in reference.py, gru_step and
- * rnn_step with functions in the place of sigmoid and tanh.
+/* The step of a recurrent layer that the kernels have no cell for: reference_variations.py and, in reference.py,
+ * gru_step and rnn_step with functions in the place of sigmoid and tanh.
  *
  * It is made of the kernels' products and activations and of loops here, which are compiled once and without
  * contraction, so that its bits agree as theirs do. A gate's values stand side by side, `part` of them, those beyond
@@ -10,19 +10,19 @@
 #include "norm.h"
 #include "recurrent.h"
 
-void lstmcore_variant_gates(const op *o, size_t rows, float *gates, size_t gates_row) {
+void lstmcore_variant_gates(const op *o, size_t n, float *gates, size_t gates_row) {
     const variant *v = o->variant;
-    for (size_t m = 0; v->norm_ih != NULL && m < rows; m++) {
+    for (size_t m = 0; v->norm_ih != NULL && m < n; m++) {
         lstmcore_normalize(gates + m * gates_row, v->gates, v->how.hidden, v->part, v->norm_ih, v->bias,
                            v->how.norm_eps);
     }
 }
 
-void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t row, size_t rows, float *out,
+void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t row, size_t n, float *out,
                                size_t out_row) {
     const variant *v = o->variant;
-    k->project(&o->recurrent, h, row, rows, out, out_row);
-    for (size_t m = 0; v->norm_hh != NULL && m < rows; m++) {
+    k->project(&o->recurrent, h, row, n, out, out_row);
+    for (size_t m = 0; v->norm_hh != NULL && m < n; m++) {
         lstmcore_normalize(out + m * out_row, v->gates, v->how.hidden, v->part, v->norm_hh, NULL, v->how.norm_eps);
     }
 }
@@ -99,15 +99,15 @@ static void gru_step(const kernel *k, const variant *v, float *a, float *seen, c
     }
 }
 
-void lstmcore_variant_finish(lstmcore_session *s, const op *o, const float *gates, size_t gates_row,
-                             const float *products, size_t products_row, size_t rows, const float *h_old, float *h_new,
-                             size_t row, float *c, size_t c_row) {
+void lstmcore_variant_finish(const scratch *s, const op *o, const float *gates, size_t gates_row, const float *products,
+                             size_t products_row, size_t n, const float *h_old, float *h_new, size_t row, float *c,
+                             size_t c_row) {
     const variant *v = o->variant;
-    const kernel *k = s->model->kernel;
+    const kernel *k = s->kernel;
     const lstmcore_cell cell = v->how.cell;
     const size_t all = v->gates * v->part, summed = cell == LSTMCORE_GRU ? 2 * v->part : all;
     float *const a = s->work, *const more = s->work + all;
-    for (size_t m = 0; m < rows; m++) {
+    for (size_t m = 0; m < n; m++) {
         memcpy(a, gates + m * gates_row, all * sizeof *a);
         for (size_t j = 0; j < summed; j++) {
             a[j] += products[m * products_row + j];
@@ -123,22 +123,8 @@ void lstmcore_variant_finish(lstmcore_session *s, const op *o, const float *gate
     }
 }
 
-void lstmcore_variant_step(lstmcore_session *s, const op *o, const float *gates, size_t gates_row, size_t rows,
+void lstmcore_variant_step(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
                            const float *h_old, float *h_new, float *c) {
-    lstmcore_variant_products(s->model->kernel, o, h_old, h_row(o), rows, s->products, o->gates_row);
-    lstmcore_variant_finish(s, o, gates, gates_row, s->products, o->gates_row, rows, h_old, h_new, h_row(o), c,
-                            c_row(o));
-}
-
-void lstmcore_variant_steps(lstmcore_session *s, const op *o, const float *gates, size_t rows, float *h[2], float *c,
-                            float *out) {
-    for (size_t t = 0; t < rows; t++) {
-        lstmcore_variant_step(s, o, gates + t * s->gates_row, 0, 1, h[0], h[1], c);
-        float *const newest = h[1];
-        h[1] = h[0];
-        h[0] = newest;
-        if (out != NULL) {
-            memcpy(out + t * s->row, newest, h_row(o) * sizeof *out);
-        }
-    }
+    lstmcore_variant_products(s->kernel, o, h_old, h_row(o), n, s->products, o->gates_row);
+    lstmcore_variant_finish(s, o, gates, gates_row, s->products, o->gates_row, n, h_old, h_new, h_row(o), c, c_row(o));
 }

@@ -61,23 +61,35 @@ INLINE void step_tile(const cell_kind KIND, const int M, const int B, const int 
     cells(KIND, M, B, TAIL, r->tail_units, block, gates, gates_row, acc, h_old, h_new, c, row);
 }
 
+/* B blocks, and the tail, of one step of one sequence. With FUSED what the input x contributes is formed first, through
+ * the weights w, in `gates`; else it is there. */
+INLINE void one_tile(const cell_kind KIND, const int FUSED, const int B, const int TAIL, const packed *w,
+                     const float *x, const packed *r, size_t block, float *gates, int h_zero, const float *h_old,
+                     float *h_new, float *c) {
+    if (FUSED) {
+        project_tile(1, B, gates_of(KIND), TAIL, w, block, x, 0, gates, 0);
+    }
+    step_tile(KIND, 1, B, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+}
+
 /* A step takes B blocks at a time, and the tail with the last of them. Odd steps go downwards, so that the blocks used
  * last, which the nearest cache still holds, come first. */
-INLINE void one_step(const cell_kind KIND, const int B, const int TAIL, const packed *r, int down, const float *gates,
-                     int h_zero, const float *h_old, float *h_new, float *c) {
+INLINE void one_step(const cell_kind KIND, const int FUSED, const int B, const int TAIL, const packed *w,
+                     const float *x, const packed *r, int down, float *gates, int h_zero, const float *h_old,
+                     float *h_new, float *c) {
     const size_t groups = (r->blocks + (size_t)B - 1) / (size_t)B;
     for (size_t n = 0; n < groups; n++) {
         const size_t block = (down ? groups - 1 - n : n) * (size_t)B, left = r->blocks - block;
         if (left >= (size_t)B && (TAIL == 0 || left > (size_t)B)) {
-            step_tile(KIND, 1, B, 0, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+            one_tile(KIND, FUSED, B, 0, w, x, r, block, gates, h_zero, h_old, h_new, c);
         } else if (left == (size_t)B) {
-            step_tile(KIND, 1, B, TAIL, r, block, gates, 0, h_zero, h_old, h_new, c, 0);
+            one_tile(KIND, FUSED, B, TAIL, w, x, r, block, gates, h_zero, h_old, h_new, c);
         } else {
             for (size_t one = block; one < r->blocks; one++) {
                 if (TAIL > 0 && one + 1 == r->blocks) {
-                    step_tile(KIND, 1, 1, TAIL, r, one, gates, 0, h_zero, h_old, h_new, c, 0);
+                    one_tile(KIND, FUSED, 1, TAIL, w, x, r, one, gates, h_zero, h_old, h_new, c);
                 } else {
-                    step_tile(KIND, 1, 1, 0, r, one, gates, 0, h_zero, h_old, h_new, c, 0);
+                    one_tile(KIND, FUSED, 1, 0, w, x, r, one, gates, h_zero, h_old, h_new, c);
                 }
             }
         }
@@ -103,7 +115,7 @@ INLINE void run_steps(const cell_kind KIND, const int B, const int TAIL, const p
         if (KIND == CELL_GRU && B == 2 && VEC_LANES == 16 && r->blocks == 4) {
             one_step_of_four(r, t & 1, gates, h_zero, h_old, h_new, c);
         } else {
-            one_step(KIND, B, TAIL, r, t & 1, gates, h_zero, h_old, h_new, c);
+            one_step(KIND, 0, B, TAIL, NULL, NULL, r, t & 1, (float *)(uintptr_t)gates, h_zero, h_old, h_new, c);
         }
         gates += gates_row;
         h_old = h_new;
@@ -127,6 +139,16 @@ INLINE void run_steps_of(const cell_kind KIND, const int TAIL, const packed *r, 
         run_steps(KIND, more, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
     } else {
         run_steps(KIND, more / 2, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row);
+    }
+}
+
+INLINE void carry_of(const cell_kind KIND, const int TAIL, const packed *w, const float *x, const packed *r, int down,
+                     float *gates, const float *h_old, float *h_new, float *c) {
+    const int more = gates_of(KIND) == 1 ? 4 : 2;
+    if (gates_of(KIND) == 1 ? r->blocks >= 4 : r->in_pairs) {
+        one_step(KIND, 1, more, TAIL, w, x, r, down, gates, 0, h_old, h_new, c);
+    } else {
+        one_step(KIND, 1, more / 2, TAIL, w, x, r, down, gates, 0, h_old, h_new, c);
     }
 }
 
@@ -198,6 +220,13 @@ INLINE void finish_of(const cell_kind KIND, const int TAIL, const packed *r, con
 static void steps(const packed *r, const float *gates, size_t gates_row, size_t rows, int from_zero, float *h[2],
                   float *c, float *out, size_t out_row) {
 #define CALL(KIND, TAIL) run_steps_of(KIND, TAIL, r, gates, gates_row, rows, from_zero, h, c, out, out_row)
+    FOR_CELL(r)
+#undef CALL
+}
+
+static void carry(const packed *w, const float *x, const packed *r, int down, float *gates, const float *h_old,
+                  float *h_new, float *c) {
+#define CALL(KIND, TAIL) carry_of(KIND, TAIL, w, x, r, down, gates, h_old, h_new, c)
     FOR_CELL(r)
 #undef CALL
 }

@@ -56,6 +56,12 @@ typedef struct {
     void (*colored_steps)(const packed *r, float *gates, size_t rows, int from_zero, float *h, float *c, float *out,
                           size_t out_row);
 
+    /* One step of one sequence from its input x, (inputs,), through the blocks upwards or downwards: what x
+     * contributes, which is left in `gates`, and the recurrent product are formed block by block. State h_old -> h_new
+     * and c. */
+    void (*carry)(const packed *w, const float *x, const packed *r, int down, float *gates, const float *h_old,
+                  float *h_new, float *c);
+
     /* One step of each of `rows` sequences: state h_old -> h_new and c, each (rows, row) with row a multiple of
      * the lanes; gates_row may be 0, where all of them see the same input. */
     void (*step)(const packed *r, const float *gates, size_t gates_row, size_t rows, const float *h_old, float *h_new,

@@ -1,5 +1,6 @@
 /* A kernel: the texts over whichever `vec` came before, and the table of what they offer. Everything is static, since
  * functions of one name compiled with other instructions would be merged by the linker. */
+#include <stdint.h>
 #include <string.h>
 
 #include "colored.h"
@@ -37,6 +38,7 @@ const kernel TABLE(KERNEL_NAME) = {
 #if VEC_LANES == COLORED_LANES
     .colored_steps = colored_steps,
 #endif
+    .carry = carry,
     .step = step,
     .finish = finish,
     .activate = activate,

@@ -26,7 +26,7 @@
 enum { MAX_DIMENSIONS = 2 };
 
 typedef int function(void *handle);
-typedef int binding(void *handle, const float *x, size_t rows, float *y);
+typedef int binding(void *handle, const void *const *inputs, size_t steps, float *const *outputs);
 
 /* clang-format off */
 typedef struct {
@@ -180,7 +180,11 @@ static int call(const Bound *self, function *f, int yields) {
 
 static PyObject *answer(const Bound *self) {
     if (self->bind != NULL) {
-        self->bind(self->handle, self->x, (size_t)self->sizes[0], self->y);
+        const int code =
+            self->bind(self->handle, (const void *[]){self->x}, (size_t)self->sizes[0], (float *[]){self->y});
+        if (code != LSTMCORE_OK) { /* no memory for so long a window */
+            return refuse(self, code);
+        }
     }
     if (call(self, self->run, self->yields) < 0) {
         return NULL;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lstmcore import reference, stopping
+from lstmcore.backends.program import MERGES, Differs, Either, Program, Where
 from lstmcore.backends.runner import Runner
 from lstmcore.layers import (
     ELU,
@@ -27,8 +29,8 @@ from lstmcore.layers import (
     Linear,
     Recurrent,
     ReLU,
+    Reverse,
     Scaler,
-    Shape,
     Sigmoid,
     Softmax,
     Squeeze,
@@ -41,68 +43,124 @@ from lstmcore.reference_variations import Variation, lstm_variation_step
 Step = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
-def compile_model(layers: Sequence[Layer], features: int, output: Shape, kernel: str | None) -> Runner:
+def compile_model(layers: Sequence[Layer], program: Program, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
-    return NumpyRunner(layers)
+    return NumpyRunner(layers, program)
 
 
 class NumpyRunner(Runner):
-    """Each layer as its equation in `reference.py`, one window after the other."""
+    """Each op as its equation in `reference.py`, one window after the other."""
 
     backend = "numpy"
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = tuple(layers)
+    def __init__(self, layers: Sequence[Layer], program: Program) -> None:
+        self.program = program
         self.dtype = next((layer.dtype for layer in layers if layer.dtype is not None), np.dtype(np.float32))
 
-    def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
+    def run(
+        self, windows: Array, state: Array | None, lengths: Array | None = None, ends: Array | None = None
+    ) -> Array:
+        answers = self.answers(*windows.shape[:2])
         # As in torch, an infinity that meets a zero is a NaN in the answer, not a warning.
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            return np.stack([self._run_window(x, _row(h, n), _row(c, n)) for n, x in enumerate(windows)])
+            for n, x in enumerate(windows):
+                window = x if lengths is None else x[: lengths[n]]
+                answer, end = self._run_window(window, None if state is None else state[n])
+                if ends is not None:
+                    ends[n] = end
+                to = answers[n, : len(window)] if "T" in self.output else answers[n, ...]
+                to[...] = answer.reshape(to.shape)
+        return answers
 
-    def _run_window(self, x: Array, h: Array | None, c: Array | None) -> Array:
-        h_at = c_at = 0
-        for layer in self.layers:
-            if isinstance(layer, Recurrent):
-                h_0, c_0 = start_of(layer, self.dtype)
-                if h is not None and c is not None:
-                    h_0 = h[h_at : h_at + h_0.size].reshape(h_0.shape)
-                    c_0 = c[c_at : c_at + c_0.size].reshape(c_0.shape)
-                x, _, _ = run_layer(layer, x, h_0, c_0)
-                h_at, c_at = h_at + h_0.size, c_at + c_0.size
+    def _run_window(self, x: Array, state: Array | None) -> tuple[Array, Array]:
+        """The answer, and the states at the end, (S,)."""
+        values, ends, at = [x], [np.empty(0, self.dtype)], 0
+        for op in self.program.ops:
+            given = [values[n] for n in op.reads]
+            if isinstance(op.layer, Recurrent):
+                h, c = start_of(op.layer, self.dtype)
+                if state is not None:
+                    h, c = np.split(state[at : at + h.size + c.size], [h.size])
+                at += h.size + c.size
+                out, h, c = run_layer(op.layer, *given, h=h, c=c)
+                values.append(out)
+                ends += [h, c]
             else:
-                x = EQUATIONS[type(layer)](layer, x)
-        return x
+                values.append(apply(op.layer, given))
+        return values[self.program.output], np.concatenate(ends)
 
 
-def _row(states: Array | None, n: int) -> Array | None:
-    return None if states is None else states[n]
+def apply(layer: Layer, given: Sequence[Array]) -> Array:
+    """What a layer without a state makes of what it reads."""
+    if type(layer) in MERGES:
+        return reference.merged(given, MERGES[type(layer)])
+    return EQUATIONS[type(layer)](layer, *given)
 
 
 def start_of(layer: Recurrent, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """The states h (rows, width) and c (rows, width) that a sequence begins with: learned ones, or zeros."""
-    h = np.zeros((layer.states, layer.state_width), dtype)
-    c = np.zeros((layer.states, layer.cell_width), dtype)
+    """The states h (width,) and c (width,), of one layer and direction, that a sequence begins with."""
+    h, c = np.zeros(layer.state_width, dtype), np.zeros(layer.cell_width, dtype)
     if layer.learned_state:
-        cells = [layer.cell(k, suffix) for k in range(layer.num_layers) for suffix in layer.suffixes]
-        h[:] = [cell["h_0"] for cell in cells]
-        if layer.cell_width:
-            c[:] = [cell["c_0"] for cell in cells]
+        cell = layer.cell(0)
+        h, c = cell["h_0"], cell.get("c_0", c)
     return h, c
 
 
-def run_layer(layer: Recurrent, x: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
-    """A stack over (T, I) in one direction from the states h and c: what goes on, and the states it ends with."""
-    h, c = h.copy(), c.copy()
-    for k in range(layer.num_layers):
-        step = step_of(layer, k)
-        steps = np.empty((len(x), h.shape[1]), h.dtype)
-        for t, x_t in enumerate(x):
-            stopping.check()
-            steps[t], c[k] = step(x_t, h[k], c[k])
-            h[k] = steps[t]
-        x = steps
-    return (x if layer.return_sequences else x[-1]), h, c
+def run_layer(
+    layer: Recurrent, x: Array, counts: Array | None = None, *, h: Array, c: Array
+) -> tuple[Array, Array, Array]:
+    """One layer over (T, I) from the states h and c: every step's h, (T, width), and the last h and c.
+
+    Where a step does not count, (T, 1), the states stay, and h is put out once more.
+    """
+    step, out = step_of(layer, 0), np.empty((len(x), h.size), h.dtype)
+    for t, x_t in enumerate(x):
+        stopping.check()
+        if counts is None or counts[t, 0]:
+            h, c = step(x_t, h, c)
+        out[t] = h
+    return out, h, c
+
+
+class Steps:
+    """A program tick by tick, its states by name: "lstm.h_l0", ...
+
+    Raises ValueError, naming the layer, where what an op puts out depends on ticks other than the newest and those
+    before it.
+    """
+
+    def __init__(self, program: Program, dtype: np.dtype[Any]) -> None:
+        for op in program.ops:
+            if isinstance(op.layer, Reverse | Flatten):
+                raise ValueError(
+                    f"{op.label}: what it puts out depends on ticks that have not come; this backend carries no "
+                    f"states of a model with it"
+                )
+        self.program = program
+        self.layers = [op.layer.map_weights(lambda w: w.astype(dtype, copy=False)) for op in program.ops]
+        self.dtype = dtype
+
+    def start(self) -> dict[str, Array]:
+        """What a sequence begins with."""
+        states = ((name, start_of(layer, self.dtype)) for name, layer in self.program.recurrent)
+        return {name.format(part): row for name, pair in states for part, row in zip("hc", pair, strict=True)}
+
+    def take(self, tick: Array, states: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """A tick (F,): what comes out, and the new states."""
+        values, new, names = [tick[np.newaxis]], dict(states), iter(self.program.recurrent)
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            for op, layer in zip(self.program.ops, self.layers, strict=True):
+                given = [values[n] for n in op.reads]
+                if isinstance(layer, Recurrent):
+                    name, _ = next(names)
+                    h, c = (states[name.format(part)] for part in "hc")
+                    if len(given) == 1 or given[1][0, 0]:
+                        h, c = step_of(layer, 0)(given[0][0], h, c)
+                    new[name.format("h")], new[name.format("c")] = h, c
+                    values.append(h[np.newaxis])
+                else:  # the last step of one is that step
+                    values.append(given[0] if isinstance(layer, Last) else apply(layer, given))
+        return values[self.program.output], new
 
 
 def step_of(layer: Recurrent, k: int, wrap: Callable[[reference.Function], reference.Function] | None = None) -> Step:
@@ -159,8 +217,8 @@ def _gelu(layer: GELU, x: Array) -> Array:
     return reference.gelu(x) if layer.approximate == "none" else reference.gelu_tanh(x)
 
 
-#: The equation of every layer that carries no state and reads one other.
-EQUATIONS: dict[type[Layer], Callable[[Any, Array], Array]] = {
+#: The equation of every layer that carries no state and is no join.
+EQUATIONS: dict[type[Layer], Callable[..., Array]] = {
     Linear: _linear,
     BatchNorm1d: _batch_norm,
     LayerNorm: lambda layer, x: reference.layer_norm(x, *_gain_and_bias(layer, layer.num_features, x.dtype), layer.eps),
@@ -175,6 +233,10 @@ EQUATIONS: dict[type[Layer], Callable[[Any, Array], Array]] = {
     Softmax: lambda layer, x: reference.softmax(x),
     Activation: lambda layer, x: layer.equation(x),
     Last: lambda layer, x: x[-1],
+    Reverse: lambda layer, x: x[::-1],
     Flatten: lambda layer, x: x.reshape(-1),
     Squeeze: lambda layer, x: x[..., 0],
+    Differs: lambda layer, x: (x != x.dtype.type(layer.number)).any(axis=-1, keepdims=True).astype(x.dtype),
+    Where: lambda layer, x, counts: np.where(counts != 0, x, x.dtype.type(0)),
+    Either: lambda layer, *masks: functools.reduce(np.maximum, masks),
 }

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lstmcore import stopping
+from lstmcore.backends.program import Program
 from lstmcore.backends.sliders import ReferenceSteps, Slider, WholeWindows, answer_shape
-from lstmcore.layers import Array, Layer, Recurrent, Shape
+from lstmcore.errors import BackendError
+from lstmcore.layers import Array, Shape
 
 WINDOWS_AT_ONCE = 256  # that are copied out of a series, of as many
 NUMBERS_AT_ONCE = 1 << 20
+
+
+class PassedOver(BackendError):
+    """A backend that is not here, or lacks an op: "auto" takes the next one."""
 
 
 class Runner(abc.ABC):
@@ -22,8 +27,14 @@ class Runner(abc.ABC):
     backend: str
     kernel: str | None = None
     dtype: np.dtype[Any] = np.dtype(np.float32)  # what `run` takes and returns
-    given: tuple[Sequence[Layer], Shape, int]  # the layers, the answer's shape, the features of a tick
-    mean: Array | None = None  # (F,), the scaler's, which no layer of `given` subtracts; None: zero
+    program: Program  # of the layers, not folded
+    output: Shape  # of an answer
+    mean: Array | None = None  # (F,), the scaler's, which no op of `program` subtracts; None: zero
+
+    @property
+    def features(self) -> int:
+        """Of a tick."""
+        return self.program.features
 
     def take(self, ticks: Array) -> Array:
         """Real numbers (..., F) of any dtype as all methods below expect them: less `mean`, in `dtype`.
@@ -40,17 +51,21 @@ class Runner(abc.ABC):
             return np.require(ticks, self.dtype, ["C", "A"])
 
     @abc.abstractmethod
-    def run(self, windows: Array, h: Array | None, c: Array | None) -> Array:
+    def run(
+        self, windows: Array, state: Array | None, lengths: Array | None = None, ends: Array | None = None
+    ) -> Array:
         """Answer every window.
 
-        `windows` is (N, T, F), from `take`, N and T at least 1. `h` and `c` are the initial states,
-        (N, S) in `dtype`, the layers' states one behind the other, or None for zeros or what a layer has learned.
+        `windows` is (N, T, F), from `take`, N and T at least 1. `state` is what the windows begin with, (N, S) in
+        `dtype`: of each recurrent op of the program h, then c; or None for zeros or what a layer has learned. `lengths`
+        (N,) uintp says how many ticks of each window count; where every step answers, the answers after them are zeros.
+        `ends` (N, S), unless it is None, is where the states at the end go, laid out as `state`.
         Returns (N, *output) in `dtype`.
         """
 
     def run_window(self, window: Array) -> Array:
         """Answer one window (T, F), from `take`, from a zero state: (*output,)."""
-        answer: Array = self.run(window[np.newaxis], None, None)[0]
+        answer: Array = self.run(window[np.newaxis], None)[0]
         return answer
 
     def run_again(self, window: Any) -> Array | None:
@@ -61,12 +76,18 @@ class Runner(abc.ABC):
         return None
 
     def slider(self, window: int | None, streams: int) -> Slider:
-        """Sequences of which every window of `window` ticks is answered; None: their states are carried on."""
-        layers, output, features = self.given
-        answer = answer_shape(output, window)
-        if window is None and any(isinstance(layer, Recurrent) for layer in layers):
-            return ReferenceSteps(layers, answer, features, self.dtype, streams)
-        return WholeWindows(self, answer, features, window or 1, streams)
+        """Sequences of which every window of `window` ticks is answered; None: their states are carried on.
+
+        Raises ValueError, naming the layer, where the states of such a model cannot be carried.
+        """
+        answer = answer_shape(self.output, window)
+        if window is None:
+            return ReferenceSteps(self.program, answer, self.dtype, streams)
+        return WholeWindows(self, answer, window, streams)
+
+    def answers(self, count: int, steps: int) -> Array:
+        """Room for the answers to so many windows of so many steps: zeros."""
+        return np.zeros((count, *(n if isinstance(n, int) else steps for n in self.output)), self.dtype)
 
     def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
         """Answer every window of a series (rows, F), from `take`, in `answers` (N, *output)."""
@@ -75,4 +96,4 @@ class Runner(abc.ABC):
         for n in range(0, len(views), at_once):
             stopping.check()
             some = slice(n, n + at_once)
-            answers[some] = self.run(np.ascontiguousarray(views[some]), None, None)
+            answers[some] = self.run(np.ascontiguousarray(views[some]), None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from lstmcore.layers import Array, Layer, Recurrent, Shape
+from lstmcore.layers import Array, Recurrent, Shape
 
 if TYPE_CHECKING:
+    from lstmcore.backends.program import Program
     from lstmcore.backends.runner import Runner
 
 #: The parts of a stream's state, by name: arrays of these shapes.
@@ -24,13 +25,11 @@ def answer_shape(output: Shape, window: int | None) -> tuple[int, ...]:
     return tuple(n for n in sizes if isinstance(n, int))
 
 
-def state_parts(layers: Sequence[Layer], rows: int) -> dict[str, tuple[int, int]]:
-    """The layers' states by name, "lstm.h_l0", "lstm.c_l0", ...: (rows, width) each, in the order of the layers."""
+def state_parts(states: Iterable[tuple[str, Recurrent]], rows: int) -> dict[str, tuple[int, int]]:
+    """Of some states of a `Program.recurrent`: "lstm.h_l0", "lstm.c_l0", ...: (rows, width) each, in their order."""
     return {
-        f"{layer.name}.{part}_l{k}": (rows, width)
-        for layer in layers
-        if isinstance(layer, Recurrent)
-        for k in range(layer.num_layers)
+        name.format(part): (rows, width)
+        for name, layer in states
         for part, width in (("h", layer.state_width), ("c", layer.cell_width))
         if width
     }
@@ -215,55 +214,33 @@ class ReferenceSteps(OneByOne):
 
     incremental = True
 
-    def __init__(self, layers: Sequence[Layer], answer: tuple[int, ...], features: int, dtype: Any, streams: int):
-        super().__init__(features, answer, dtype, streams)
-        self.layers = [layer.map_weights(lambda w: w.astype(dtype, copy=False)) for layer in layers]
-        #: Of each stream: h and c of each layer, and how many ticks it has seen.
-        self.states: list[tuple[dict[str, tuple[Array, Array]], int]] = [({}, 0)] * streams
-        for stream in range(streams):
-            self.reset(stream)
+    def __init__(self, program: Program, answer: tuple[int, ...], dtype: np.dtype[Any], streams: int) -> None:
+        from lstmcore.backends.numpy import Steps
+
+        super().__init__(program.features, answer, dtype, streams)
+        self.steps = Steps(program, dtype)
+        #: Of each stream: its states by name, and how many ticks it has seen.
+        self.states: list[tuple[Parts, int]] = [(self.steps.start(), 0) for _ in range(streams)]
 
     def _take(self, stream: int, x: Array, y: Array) -> None:
-        from lstmcore.backends.numpy import EQUATIONS, run_layer
-
-        x = x[np.newaxis]
         states, seen = self.states[stream]
-        new = {}
-        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            for layer in self.layers:
-                if isinstance(layer, Recurrent):
-                    x, h, c = run_layer(layer, x, *states[layer.name])
-                    new[layer.name] = h, c
-                else:
-                    x = EQUATIONS[type(layer)](layer, x)
-        y[...] = x.reshape(y.shape)
+        answer, new = self.steps.take(x, states)
+        y[...] = answer.reshape(y.shape)
         self.states[stream] = new, seen + 1  # at once: Ctrl-C may come between any two operations
 
     def ticks(self, stream: int) -> int:
         return self.states[stream][1]
 
     def _reset(self, stream: int) -> None:
-        from lstmcore.backends.numpy import start_of
-
-        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
-        self.states[stream] = {layer.name: start_of(layer, self.x.dtype) for layer in recurrent}, 0
+        self.states[stream] = self.steps.start(), 0
 
     def _get(self, stream: int) -> tuple[Parts, int]:
         states, seen = self.states[stream]
-        pairs = states.items()
-        named = {f"{n}.{p}": a for n, pair in pairs for p, a in zip("hc", pair, strict=True) if a.size}
-        parts = {f"{n}_l{k}": row[np.newaxis].copy() for n, rows in named.items() for k, row in enumerate(rows)}
-        return parts, seen
+        return {name: row[np.newaxis].copy() for name, row in states.items() if row.size}, seen
 
     def _set(self, stream: int, parts: Parts, ticks: int) -> None:
-        new = {}
-        for name, pair in self.states[stream][0].items():
-            h, c = (array.copy() for array in pair)
-            for part, array in (("h", h), ("c", c)):
-                for k in range(len(array) if array.size else 0):
-                    array[k] = parts[f"{name}.{part}_l{k}"][0]
-            new[name] = h, c
-        self.states[stream] = new, ticks
+        start = self.steps.start()
+        self.states[stream] = start | {name: part[0].copy() for name, part in parts.items()}, ticks
 
 
 class WholeWindows(OneByOne):
@@ -271,13 +248,13 @@ class WholeWindows(OneByOne):
 
     incremental = False
 
-    def __init__(self, runner: Runner, answer: tuple[int, ...], features: int, window: int, streams: int) -> None:
-        super().__init__(features, answer, runner.dtype, streams)
+    def __init__(self, runner: Runner, answer: tuple[int, ...], window: int, streams: int) -> None:
+        super().__init__(runner.features, answer, runner.dtype, streams)
         self.runner = runner
         #: What a state calls them: those of a model with a mean are not the ticks as they came.
         self.part = "history" if runner.mean is None else "history_less_mean"
         #: The last T ticks of each stream, the newest last.
-        self.windows = np.zeros((streams, window, features), runner.dtype)
+        self.windows = np.zeros((streams, window, runner.features), runner.dtype)
 
     def _take(self, stream: int, x: Array, y: Array) -> None:
         window = np.concatenate([self.windows[stream, 1:], x[np.newaxis]])

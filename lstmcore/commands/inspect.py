@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import lstmcore
 from lstmcore import commands, terminal
-from lstmcore.backends.graph import cut, is_graph, lower
 from lstmcore.folding import fold
 from lstmcore.layers import Array, show
 from lstmcore.text import clean
+
+if TYPE_CHECKING:
+    from lstmcore.backends.c import PlannedOp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See `cli.parser`."""
     commands.add_model(parser)
+    parser.add_argument(
+        "--plan", action="store_true", help="show how the c backend runs it: what is computed when, and kept where"
+    )
     commands.add_json(parser)
 
 
@@ -26,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """See `cli.main`."""
     model = commands.load(options, backend="numpy")
     facts = describe(model) | {"file": options.model, "bytes": os.path.getsize(options.model)}
+    if options.plan:
+        facts["plan"] = [op._asdict() for op in plan_of(model)]
     if options.json:
         terminal.write_json(facts)
         return 0
@@ -53,7 +60,30 @@ def run(options: argparse.Namespace) -> int:
         ],
         "Weights",
     )
+    if options.plan:
+        _show_plan(model)
     return 0
+
+
+def plan_of(model: lstmcore.Model) -> list[PlannedOp]:
+    """What the c backend has planned for a model. Raises BackendError where that cannot run here."""
+    from lstmcore.backends.c import plan
+
+    return plan(model.with_backend("c").runner)
+
+
+def _show_plan(model: lstmcore.Model) -> None:
+    plan = plan_of(model)
+    terminal.table(
+        ["op", "kind", ">width", "steps computed", "in a stream", ">pass", "kept"],
+        [(op.layer, op.kind, str(op.width), op.steps, op.scope, str(op.part), op.kept) for op in plan],
+        "Plan",
+    )
+    stopper = next((op for op in plan if op.scope == "whole windows"), None)
+    if stopper is None:
+        print("A tick costs one step: every op depends on the newest tick and on states that are carried.")
+    else:
+        print(f"A stream of windows answers each window whole: {clean(stopper.layer)} looks at other ticks.")
 
 
 def describe(model: lstmcore.Model) -> dict[str, Any]:
@@ -73,18 +103,12 @@ def describe(model: lstmcore.Model) -> dict[str, Any]:
 
 
 def _compiled(model: lstmcore.Model) -> list[dict[str, str]]:
-    """Each layer as it comes out of folding: kept, changed or gone. A model that is no chain is folded in its parts."""
-    if is_graph(model.layers):
-        parts = [node.layers for node in cut(lower(model.layers), model.input_size)]
-        left = {layer.name: layer for part in parts for layer in (fold(part) if len(part) > 1 else part)}
-    else:
-        left = {layer.name: layer for layer in fold(model.layers)}
+    """Each layer as it comes out of folding: kept, changed or gone."""
+    left = {layer.name: layer for layer in fold(model.layers)}
     rows = []
     for layer in model.layers:
         folded = left.get(layer.name)
-        if folded is None and getattr(layer, "bidirectional", False):
-            change = "a layer for each direction"
-        elif folded is None:
+        if folded is None:
             change = "gone: folded into its neighbour" if layer.weights else "gone: the identity at inference"
         elif folded.replace(inputs=()) == layer.replace(inputs=()):
             change = "as it is"

@@ -215,9 +215,10 @@ class Reverse(Layer):
 class Masking(Layer):
     """Ticks whose features all equal `mask_value` are skipped by the recurrent layers behind it, as in Keras 3.
 
-    Their states are carried over such a tick; where sequences come out, its output is that of the tick before it, or
-    zeros; that of a bidirectional layer is zeros. Other layers see zeros there. Several inputs joined are skipped where
-    all of them are. The value may be infinite, but not NaN, which nothing equals.
+    Their states are carried over such a tick; where sequences come out, its output is that of the tick before it, at
+    first the h that the layer begins with; that of a bidirectional layer is zeros. Other layers see zeros there.
+    Several inputs joined are skipped where all of them are. The value may be infinite, but not NaN, which nothing
+    equals.
     """
 
     mask_value: float = field(default=0.0, metadata={"infinite": True})

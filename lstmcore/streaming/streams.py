@@ -157,7 +157,7 @@ class Stream:
 
 def as_tick(x: npt.ArrayLike, runner: Runner, finite: bool) -> Array:
     """`x` as a tick (F,) in a dtype of its own, for `Runner.take`. Raises as `Stream.push` does."""
-    array, shape = as_real(x, "tick"), (runner.given[2],)
+    array, shape = as_real(x, "tick"), (runner.features,)
     if array.shape != shape:
         raise ValueError(f"tick: expected shape {shape}, got {array.shape}")
     if finite:
@@ -167,7 +167,7 @@ def as_tick(x: npt.ArrayLike, runner: Runner, finite: bool) -> Array:
 
 def as_ticks(x: npt.ArrayLike, runner: Runner, finite: bool, count: int | None = None) -> Array:
     """`x` as `Runner.take` makes ticks (N, F), `count` of them where it is given. Raises as `Stream.push_many` does."""
-    array, features = as_real(x, "ticks"), runner.given[2]
+    array, features = as_real(x, "ticks"), runner.features
     if array.ndim != 2 or array.shape[1] != features or count not in (None, len(array)):
         raise ValueError(f"ticks: expected ({'N' if count is None else count}, {features}), got shape {array.shape}")
     ticks = runner.take(array)

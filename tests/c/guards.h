@@ -1,4 +1,4 @@
-/* Memory between guards. In a program linked with guards.c and --wrap for the five functions that it stands in for,
+/* Memory between guards. In a program linked with guards.c and --wrap for the functions that it stands in for,
  * every allocation lies between two zones of POISON and is POISON itself until it is written to.
  *
  * guards.c is a file of its own so that the compiler, which knows that malloc changes nobody's variables, does not see
@@ -26,5 +26,8 @@ void guards_remember(int on);
 
 /* Fill all that was remembered, and not freed, with POISON. */
 void guards_poison_remembered(void);
+
+/* With `on` the core's arrays of floats, which come to it as zeros, are POISON. */
+void guards_poison_floats(int on);
 
 #endif

@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "random_layers.h"
+#include "any_layer.h"
 
-/* The first are LSTMs and what stands around them; those that follow have every other layer too. */
-enum { LSTM_MODELS = 230, MODELS = 2 * LSTM_MODELS };
+/* The first are LSTMs and what stands around them; those that follow have every other layer too, and the last are
+ * graphs. */
+enum { LSTM_MODELS = 230, CHAINS = 2 * LSTM_MODELS, MODELS = CHAINS + 540 };
 
 /* Numbers that are not: among the inputs of some models. */
 static void spoil(float *x, size_t n, size_t seed) {
@@ -36,14 +37,14 @@ static uint64_t hash(uint64_t h, const float *x, size_t n) {
     return h;
 }
 
-static size_t add_lstm(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps) {
-    float *w = random_floats(4 * hidden * in, scale), *r = random_floats(4 * hidden * hidden, scale);
+static void add_lstm(chain *c, size_t hidden, float scale) {
+    float *w = random_floats(4 * hidden * c->width, scale), *r = random_floats(4 * hidden * hidden, scale);
     float *b = random_floats(4 * hidden, scale);
-    check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
+    check(lstmcore_model_add_lstm(c->model, c->at, hidden, w, r, b, &c->at), "add_lstm");
     free(w);
     free(r);
     free(b);
-    return hidden;
+    c->width = hidden;
 }
 
 static void one_model(const char *kernel, size_t seed) {
@@ -53,70 +54,118 @@ static void one_model(const char *kernel, size_t seed) {
     const int all_steps = (int)(random_bits() & 1);
     const float scale = random_float(1.0f) > 0 ? 0.3f : 3.0f;
 
-    lstmcore_model *model;
-    check(lstmcore_model_new(kernel, input, &model), kernel);
+    chain c = chain_of(kernel, input);
     const int others = seed >= LSTM_MODELS;
-    size_t width = input, h_states = 0, c_states = 0;
     if (random_bits() & 1) {
-        add_affine(model, width);
+        add_affine(&c);
     }
     for (size_t k = 0; k < layers; k++) {
-        const int all = k + 1 < layers || all_steps;
         if (others) {
-            width = add_recurrent(model, width, hidden, scale, all, &h_states, &c_states);
+            add_recurrent(&c, hidden, scale);
         } else {
-            width = add_lstm(model, width, hidden, scale, all);
-            h_states += width;
-            c_states += width;
+            add_lstm(&c, hidden, scale);
         }
+    }
+    if (!all_steps) {
+        add_last(&c);
     }
     for (int kind = LSTMCORE_RELU; kind <= (others ? LSTMCORE_HARD_SILU : LSTMCORE_SIGMOID); kind++) {
         if (random_bits() % (others ? 10 : 3) == 0) {
-            check(lstmcore_model_add_activation(model, (lstmcore_activation)kind, 0.3f, 0.6f), "add_activation");
+            add_activation(&c, (lstmcore_activation)kind);
         }
     }
     if (others && random_bits() % 3 == 0) {
-        add_layer_norm(model, width);
+        add_layer_norm(&c);
     }
-    size_t rows = all_steps ? steps : 1;
     if (all_steps && random_bits() % 3 == 0) {
-        check(lstmcore_model_add_flatten(model, steps), "add_flatten");
-        width *= steps;
-        rows = 1;
+        add_flatten(&c, steps);
     } else if (all_steps && others && random_bits() % 3 == 0) {
-        check(lstmcore_model_add_last(model), "add_last");
-        rows = 1;
+        add_last(&c);
     }
-    width = add_linear(model, width, sizes[random_bits() % SIZES]);
+    add_linear(&c, sizes[random_bits() % SIZES]);
     if (random_bits() & 1) {
-        check(lstmcore_model_add_softmax(model), "add_softmax");
+        check(lstmcore_model_add_softmax(c.model, c.at, &c.at), "add_softmax");
     }
+    end_chain(&c);
 
     lstmcore_session *session;
-    check(lstmcore_session_new(model, &session), "session_new");
-    const size_t n = 3;
+    check(lstmcore_session_new(c.model, 0, &session), "session_new");
+    const size_t n = 3, size = c.width * (c.sequence ? steps : 1);
     float *x = random_floats(n * steps * input, 2.0f);
-    float *h = random_floats(n * h_states, 1.0f), *c = random_floats(n * c_states, 2.0f);
-    float *y = random_floats(n * rows * width, 1.0f), *again = random_floats(rows * width, 1.0f);
+    float *state = random_floats(n * lstmcore_model_state_size(c.model), 1.0f);
+    float *y = random_floats(n * size, 1.0f), *again = random_floats(size, 1.0f);
     if (seed % 5 == 4) {
         spoil(x, n * steps * input, seed);
     }
-    check(lstmcore_run_many(session, x, n, steps, seed & 1 ? h : NULL, seed & 1 ? c : NULL, y), "run_many");
-    printf("%zu %016" PRIx64 "\n", seed, hash(14695981039346656037u, y, n * rows * width));
+    const void *const inputs[] = {x};
+    const float *const begin = seed & 1 ? state : NULL;
+    check(lstmcore_run_many(session, inputs, n, steps, NULL, begin, (float *[]){y}, NULL), "run_many");
+    printf("%zu %016" PRIx64 "\n", seed, hash(14695981039346656037u, y, n * size));
 
     /* The first window once more: nothing may be left of the windows before. */
-    check(lstmcore_run(session, x, steps, seed & 1 ? h : NULL, seed & 1 ? c : NULL, again), "run");
-    if (memcmp(again, y, rows * width * sizeof *y) != 0) {
+    check(lstmcore_run(session, inputs, steps, begin, (float *[]){again}, NULL), "run");
+    if (memcmp(again, y, size * sizeof *y) != 0) {
         fprintf(stderr, "model %zu: the same window gave other bits when run again\n", seed);
         exit(1);
     }
     free(x);
-    free(h);
-    free(c);
+    free(state);
     free(y);
     free(again);
     lstmcore_session_free(session);
-    lstmcore_model_free(model);
+    lstmcore_model_free(c.model);
+}
+
+/* Windows of some lengths, with the states at their end, for a graph of one kind or another. */
+static void one_graph(const char *kernel, size_t seed) {
+    random_state = seed;
+    const size_t steps = seed % 4 == 0 ? random_between(1, 100) : random_between(1, 12), n = 3;
+    graph g = graph_of(kernel, steps, seed % 3 != 0);
+    for (size_t layers = random_between(1, 12); layers > 0; layers--) {
+        add_any(&g);
+    }
+    end_graph(&g, seed % 3 == 1);
+
+    const int states = (int)(random_bits() & 1);
+    lstmcore_session *session;
+    check(lstmcore_session_new(g.model, states, &session), "session_new");
+    float *x[MOST_PORTS], *y[MOST_PORTS];
+    for (size_t k = 0; k < g.n_inputs; k++) {
+        const chain *c = &g.values[k];
+        const size_t rows = n * (c->sequence ? steps : 1);
+        x[k] = random_floats(rows * c->width, 2.0f);
+        clear_steps(x[k], c->sequence ? rows : 0, c->width);
+        if (seed % 5 == 4) {
+            spoil(x[k], rows * c->width, seed);
+        }
+    }
+    for (size_t k = 0; k < g.n_outputs; k++) {
+        const chain *c = &g.outputs[k];
+        y[k] = random_floats(n * c->width * (c->sequence ? steps : 1), 1.0f);
+    }
+    size_t lengths[3];
+    for (size_t w = 0; w < n; w++) {
+        lengths[w] = random_between(1, steps);
+    }
+    const size_t size = n * lstmcore_model_state_size(g.model);
+    float *state = random_floats(size, 1.0f), *end = random_floats(size, 1.0f);
+    check(lstmcore_run_many(session, (const void *const *)x, n, steps, seed % 4 == 1 && !g.n_flattened ? lengths : NULL,
+                            random_bits() % 3 == 0 ? state : NULL, y, states ? end : NULL),
+          "run_many");
+    uint64_t bits = hash(14695981039346656037u, end, size);
+    for (size_t k = 0; k < g.n_outputs; k++) {
+        const chain *c = &g.outputs[k];
+        bits = hash(bits, y[k], n * c->width * (c->sequence ? steps : 1));
+        free(y[k]);
+    }
+    printf("%zu %016" PRIx64 "\n", seed, bits);
+    for (size_t k = 0; k < g.n_inputs; k++) {
+        free(x[k]);
+    }
+    free(state);
+    free(end);
+    lstmcore_session_free(session);
+    lstmcore_model_free(g.model);
 }
 
 int main(int argc, char **argv) {
@@ -132,8 +181,11 @@ int main(int argc, char **argv) {
         }
         return 0;
     }
-    for (size_t seed = 0; seed < MODELS; seed++) {
+    for (size_t seed = 0; seed < CHAINS; seed++) {
         one_model(argv[1], seed);
+    }
+    for (size_t seed = CHAINS; seed < MODELS; seed++) {
+        one_graph(argv[1], seed);
     }
     return 0;
 }

@@ -43,17 +43,38 @@ static float *random_floats(size_t n, float scale) {
     return p;
 }
 
-static size_t add_linear(lstmcore_model *model, size_t in, size_t out) {
-    float *w = random_floats(out * in, 0.5f), *b = random_floats(out, 0.5f);
-    check(lstmcore_model_add_linear(model, out, w, b), "add_linear");
-    free(w);
-    free(b);
-    return out;
+/* A value that layers are added to, each reading the one before. */
+typedef struct {
+    lstmcore_model *model;
+    lstmcore_value at;
+    size_t width;
+    int sequence;
+} chain;
+
+static inline chain chain_of(const char *kernel_name, size_t input) {
+    chain c = {.width = input, .sequence = 1};
+    check(lstmcore_model_new(kernel_name, &c.model), kernel_name);
+    check(lstmcore_model_add_input(c.model, "window", LSTMCORE_SEQUENCE, input, LSTMCORE_FLOAT32, &c.at), "add_input");
+    return c;
 }
 
-static void add_affine(lstmcore_model *model, size_t in) {
-    float *scale = random_floats(in, 2.0f), *shift = random_floats(in, 1.0f);
-    check(lstmcore_model_add_affine(model, scale, shift), "add_affine");
+/* No more layers: what came out of the last one is the answer. */
+static inline void end_chain(const chain *c) {
+    check(lstmcore_model_add_output(c->model, "answer", c->at), "add_output");
+    check(lstmcore_model_seal(c->model), "seal");
+}
+
+static void add_linear(chain *c, size_t out) {
+    float *w = random_floats(out * c->width, 0.5f), *b = random_floats(out, 0.5f);
+    check(lstmcore_model_add_linear(c->model, c->at, out, w, b, &c->at), "add_linear");
+    free(w);
+    free(b);
+    c->width = out;
+}
+
+static void add_affine(chain *c) {
+    float *scale = random_floats(c->width, 2.0f), *shift = random_floats(c->width, 1.0f);
+    check(lstmcore_model_add_affine(c->model, c->at, scale, shift, &c->at), "add_affine");
     free(scale);
     free(shift);
 }
@@ -62,10 +83,27 @@ static lstmcore_activation random_activation(void) {
     return (lstmcore_activation)random_between(LSTMCORE_RELU, LSTMCORE_HARD_SILU);
 }
 
-static void add_layer_norm(lstmcore_model *model, size_t in) {
-    float *weight = random_floats(in, 2.0f), *bias = random_floats(in, 1.0f);
+static void add_activation(chain *c, lstmcore_activation kind) {
+    const lstmcore_function f = {kind, 0.3f, 0.6f};
+    check(lstmcore_model_add_activation(c->model, c->at, f, &c->at), "add_activation");
+}
+
+static void add_last(chain *c) {
+    check(lstmcore_model_add_last(c->model, c->at, &c->at), "add_last");
+    c->sequence = 0;
+}
+
+static void add_flatten(chain *c, size_t steps) {
+    check(lstmcore_model_add_flatten(c->model, c->at, steps, &c->at), "add_flatten");
+    c->sequence = 0;
+    c->width *= steps;
+}
+
+static void add_layer_norm(chain *c) {
+    float *weight = random_floats(c->width, 2.0f), *bias = random_floats(c->width, 1.0f);
     const int affine = random_bits() % 4 != 0;
-    check(lstmcore_model_add_layer_norm(model, affine ? weight : NULL, affine ? bias : NULL, 1e-5f), "add_layer_norm");
+    check(lstmcore_model_add_layer_norm(c->model, c->at, affine ? weight : NULL, affine ? bias : NULL, 1e-5f, &c->at),
+          "add_layer_norm");
     free(weight);
     free(bias);
 }
@@ -80,9 +118,11 @@ static float *at_times(int may, size_t size, float scale) {
     return may && random_bits() % 3 == 0 ? random_floats(size, scale) : NULL;
 }
 
-/* A recurrent layer of any kind and setting, with the widths of its states added to *h and *c. Returns its width. */
-static size_t add_recurrent(lstmcore_model *model, size_t in, size_t hidden, float scale, int all_steps, size_t *h,
-                            size_t *c) {
+/* A recurrent layer of any kind and setting. */
+static void add_recurrent(chain *c, size_t hidden, float scale) {
+    lstmcore_model *const model = c->model;
+    const lstmcore_value at = c->at;
+    const size_t in = c->width;
     const lstmcore_cell cell = (lstmcore_cell)(random_bits() % 3);
     const size_t gates = cell == LSTMCORE_LSTM ? 4 : cell == LSTMCORE_GRU ? 3 : 1;
     const int lstm = cell == LSTMCORE_LSTM, usual = random_bits() % 3 == 0;
@@ -91,15 +131,14 @@ static size_t add_recurrent(lstmcore_model *model, size_t in, size_t hidden, flo
     float *w = random_floats(gates * hidden * in, scale), *r = random_floats(gates * hidden * width, scale);
     float *b = random_floats(gates * hidden, scale), *d = random_floats(gates * hidden, scale);
     float *owned[] = {w, r, b, d, NULL, NULL, NULL, NULL, NULL, NULL};
-    *h += width;
-    *c += lstm ? hidden : 0;
+    c->width = width;
     if (usual && lstm) {
-        check(lstmcore_model_add_lstm(model, hidden, w, r, b, all_steps), "add_lstm");
+        check(lstmcore_model_add_lstm(model, at, hidden, w, r, b, &c->at), "add_lstm");
     } else if (usual && cell == LSTMCORE_GRU) {
-        check(lstmcore_model_add_gru(model, hidden, w, r, b, d, all_steps), "add_gru");
+        check(lstmcore_model_add_gru(model, at, hidden, w, r, b, d, &c->at), "add_gru");
     } else if (usual) {
         const lstmcore_activation f = random_bits() & 1 ? LSTMCORE_TANH : LSTMCORE_RELU;
-        check(lstmcore_model_add_rnn(model, hidden, w, r, b, f, all_steps), "add_rnn");
+        check(lstmcore_model_add_rnn(model, at, hidden, w, r, b, f, &c->at), "add_rnn");
     } else {
         const int norms = lstm && random_bits() % 3 == 0;
         lstmcore_variant how = {.cell = cell, .hidden = hidden, .proj = proj, .weight_ih = w, .weight_hh = r};
@@ -118,12 +157,11 @@ static size_t add_recurrent(lstmcore_model *model, size_t in, size_t hidden, flo
         how.norm_c = owned[8] = norms ? random_floats(hidden, 1.0f) : NULL;
         how.norm_c_bias = owned[9] = at_times(norms, hidden, 1.0f);
         how.norm_eps = 1e-5f;
-        check(lstmcore_model_add_variant(model, &how, all_steps), "add_variant");
+        check(lstmcore_model_add_variant(model, at, &how, &c->at), "add_variant");
     }
     for (size_t n = 0; n < sizeof owned / sizeof *owned; n++) {
         free(owned[n]);
     }
-    return width;
 }
 
 /* Sizes below, at and above every tile: 1, 4, 8 and 16 lanes, 1, 2 and 4 rows and blocks, tails of 1 and 2 vectors. */

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import lstmcore
+from lstmcore.backends.c.binding import ffi, lib
+
 CSRC = Path(__file__).parents[2] / "csrc"
 #: For each room, those whose headers its files may include. The public header stands above none and below all.
 MAY_INCLUDE = {"kernels": {"kernels"}, "core": {"core", "kernels"}, "python": set()}
@@ -41,4 +44,11 @@ def test_no_headers_include_each_other_in_a_circle() -> None:
 
     for file in SOURCES:
         visit(file, ())
-    assert {p.name for p in done} >= {"lstmcore.h", "kernel.h", "model.h"}
+    assert {p.name for p in done} >= {"lstmcore.h", "kernel.h", "program.h"}
+
+
+def test_the_header_has_the_packages_version() -> None:
+    text = (CSRC / "lstmcore.h").read_text(encoding="utf-8")
+    numbers = [re.search(rf"#define LSTMCORE_VERSION_{part} (\d+)", text) for part in ("MAJOR", "MINOR", "PATCH")]
+    assert ".".join(found[1] for found in numbers if found) == lstmcore.__version__
+    assert ffi.string(lib.lstmcore_version()).decode() == lstmcore.__version__

@@ -314,6 +314,23 @@ def test_warmup_without_a_numba_that_works(before: str, environment: dict[str, s
     assert told in done.stderr
 
 
+def test_a_layer_that_numba_lacks_goes_to_numpy(tmp_path: Path) -> None:
+    """Where the core is missing, and "auto" has to choose."""
+    code = """
+import sys
+sys.modules["lstmcore._core"] = None
+import numpy as np
+from lstmcore import Model
+from lstmcore.layers import LayerNorm
+norm = LayerNorm("norm", 2, weights={"weight": np.ones(2, "f4"), "bias": np.zeros(2, "f4")})
+print(Model([norm]).backend)
+"""
+    done = process(code)
+    assert done.stdout == "numpy\n", done.stderr
+    assert "backend c is passed over: backend 'c' cannot be imported here" in done.stderr
+    assert "backend numba is passed over: norm (LayerNorm): the numba backend does not have this layer" in done.stderr
+
+
 def test_without_a_folder_for_the_cache_a_warning_says_so(tmp_path: Path) -> None:
     code = """
 import lstmcore

@@ -21,8 +21,9 @@ from tolerances import FLOAT32
 import lstmcore
 from lstmcore import layers as L
 from lstmcore.backends import NAMES
-from lstmcore.backends.c.adding import ADD
-from lstmcore.backends.c.binding import check, ffi, floats, lib
+from lstmcore.backends.c.adding import ADD, Builder
+from lstmcore.backends.c.binding import check, ffi, inputs, lib, outputs
+from lstmcore.backends.program import lower
 from lstmcore.commands import cli
 from lstmcore.folding import fold
 
@@ -185,22 +186,21 @@ def test_float32_answers_have_the_bits_of_a_program_that_subtracts(seed: int, sc
     scaler = made.replace(weights={**made.weights, "mean": normal(rng, FEATURES) * 100})
     layers = [scaler, *chain(rng, *first)]
     window = (scaler.weights["mean"] + normal(rng, STEPS, FEATURES)).astype(np.float32)
-    out, session = ffi.new("lstmcore_model **"), ffi.new("lstmcore_session **")
-    check(lib.lstmcore_model_new(ffi.NULL, FEATURES, out), "model")
     kept, *others = fold(layers)
     ones, zeros = np.ones(FEATURES, np.float32), np.zeros(FEATURES, np.float32)
-    check(lib.lstmcore_model_add_affine(out[0], floats(ones), floats(-kept.weights["mean"])), "the mean")
+    to = Builder(None)
+    value = to.add("input", b"window", lib.LSTMCORE_SEQUENCE, FEATURES, lib.LSTMCORE_FLOAT32)
+    value = to.affine(value, ones, -kept.weights["mean"])
     if np.any(kept.weights["scale"] != 1):
-        inverse = (1 / kept.weights["scale"].astype(np.float64)).astype(np.float32)
-        check(lib.lstmcore_model_add_affine(out[0], floats(inverse), floats(zeros)), "the scale")
-    for layer in others:
-        for code in ADD[type(layer)](out[0], layer):
-            check(code, layer.label)
-    check(lib.lstmcore_session_new(out[0], session), "session")
-    answer = np.empty(2, np.float32)
-    check(lib.lstmcore_run(session[0], floats(window), STEPS, ffi.NULL, ffi.NULL, floats(answer)), "run")
+        value = to.affine(value, (1 / kept.weights["scale"].astype(np.float64)).astype(np.float32), zeros)
+    for op in lower(others, FEATURES).ops:
+        value = ADD[type(op.layer)](to, op.layer, value)
+    check(lib.lstmcore_model_add_output(to.model, b"answer", value), "output")
+    check(lib.lstmcore_model_seal(to.model), "seal")
+    session, answer = ffi.new("lstmcore_session **"), np.empty(2, np.float32)
+    check(lib.lstmcore_session_new(to.model, 0, session), "session")
+    check(lib.lstmcore_run(session[0], inputs(window), STEPS, ffi.NULL, outputs(answer), ffi.NULL), "run")
     lib.lstmcore_session_free(session[0])
-    lib.lstmcore_model_free(out[0])
     same_bits(lstmcore.Model(layers, backend="c")(window), answer)
 
 

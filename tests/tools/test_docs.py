@@ -169,7 +169,9 @@ def test_the_table_of_kernels() -> None:
     order = re.findall(r"^KERNEL\((\w+),", (ROOT / "csrc/kernels/kernels.def").read_text(), re.MULTILINE)
     assert [row[0] for row in table[1:]] == order
     for name, lanes, rows, _ in table[1:]:
-        defined = dict(re.findall(r"^#define (\w+) (\d+)", (ROOT / f"csrc/kernels/vec_{name}.h").read_text(), re.MULTILINE))
+        defined = dict(
+            re.findall(r"^#define (\w+) (\d+)", (ROOT / f"csrc/kernels/vec_{name}.h").read_text(), re.MULTILINE)
+        )
         assert defined == {"VEC_LANES": lanes, "TILE_ROWS": rows}
 
 

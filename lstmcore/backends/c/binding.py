@@ -22,7 +22,21 @@ except ImportError as error:
         f"is {Path(__file__).parents[2]}"
     ) from error
 
-__all__ = ["STOP", "Bound", "address", "check", "ffi", "floats", "function", "kernel_name", "kernels_here", "lib"]
+__all__ = [
+    "STOP",
+    "Bound",
+    "address",
+    "check",
+    "ffi",
+    "floats",
+    "function",
+    "inputs",
+    "kernel_name",
+    "kernels_here",
+    "lib",
+    "outputs",
+    "plan_of",
+]
 
 NO_MEMORY, BAD_ARGUMENT, NO_SUCH_KERNEL, CANNOT_RUN, BUSY, STOPPED = 1, 2, 3, 4, 6, 7
 
@@ -69,6 +83,23 @@ def address(pointer: Any) -> int:
 def function(name: str) -> int:
     """Where a function of the core begins."""
     return address(ffi.addressof(lib, name))
+
+
+def plan_of(model: Any, layer: int) -> Any:
+    """How a layer of a sealed model runs: csrc/lstmcore.h's lstmcore_layer."""
+    found = ffi.new("lstmcore_layer *")
+    check(lib.lstmcore_model_layer(model, layer, found), "layer")
+    return found
+
+
+def inputs(*given: Array) -> Any:
+    """Pointers to arrays, as the core takes its inputs."""
+    return ffi.new("void *[]", [ffi.from_buffer(array) for array in given])
+
+
+def outputs(*given: Array) -> Any:
+    """Pointers to float32 arrays, as the core takes its outputs."""
+    return ffi.new("float *[]", [ffi.from_buffer("float[]", array) for array in given])
 
 
 def floats(array: Array | None) -> Any:

@@ -3,53 +3,64 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstmcore.backends.c.binding import BAD_ARGUMENT, STOP, STOPPED, Bound, address, check, ffi, floats, function, lib
+from lstmcore.backends.c.binding import (
+    BAD_ARGUMENT,
+    STOP,
+    STOPPED,
+    Bound,
+    address,
+    check,
+    ffi,
+    floats,
+    function,
+    inputs,
+    lib,
+    outputs,
+    plan_of,
+)
 from lstmcore.backends.sliders import Ask, Parts, Run, Slider, state_parts
-from lstmcore.layers import Array, Layer
+from lstmcore.layers import Array, Recurrent
 
 if TYPE_CHECKING:
+    from lstmcore.backends.program import Program
     from lstmcore.backends.runner import Runner
 
-PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_sliding_{name}") for name in ("push_bound", "behind", "hurry"))
+PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_streams_{name}") for name in ("push_bound", "behind", "hurry"))
 MAX_INT = (1 << 31) - 1  # of C's int
 
 
 class CSlider(Slider):
-    """The core's streams; see csrc/core/sliding.c."""
+    """The core's streams; see csrc/core/streams.c."""
 
     incremental = True
 
     def __init__(
         self,
         model: Any,
-        layers: Sequence[Layer],
+        program: Program,
         answer: tuple[int, ...],
-        features: int,
         window: int | None,
         streams: int,
-        start: Array | None = None,
     ) -> None:
-        out = ffi.new("lstmcore_sliding **")
+        out = ffi.new("lstmcore_streams **")
         what = f"the states of {streams} streams of windows of {window} ticks"
-        check(lib.lstmcore_sliding_new(model, window or 0, streams, out), what)
-        check(lib.lstmcore_sliding_watch(out[0], STOP, ffi.NULL), "watch")
-        self._handle = ffi.gc(out[0], lib.lstmcore_sliding_free)
-        super().__init__(features, answer, np.dtype(np.float32))
-        check(lib.lstmcore_sliding_bind(self._handle, floats(self.x), floats(self.y)), "bind")
-        self._shapes = state_parts(layers, window or 1)
-        #: What a sequence begins with, laid out as the core's state; None: zeros.
-        self._start = start
-        for stream in range(streams if start is not None else 0):
-            self.reset(stream)
+        check(lib.lstmcore_streams_new(model, window or 0, streams, out), what)
+        check(lib.lstmcore_streams_watch(out[0], STOP, ffi.NULL), "watch")
+        self._handle = ffi.gc(out[0], lib.lstmcore_streams_free)
+        super().__init__(program.features, answer, np.dtype(np.float32))
+        check(lib.lstmcore_streams_bind(self._handle, inputs(self.x), outputs(self.y)), "bind")
+        carried = [plan_of(model, n).carried for n, op in enumerate(program.ops) if isinstance(op.layer, Recurrent)]
+        states = (state for state, is_carried in zip(program.recurrent, carried, strict=True) if is_carried)
+        self._shapes = state_parts(states, window or 1)
 
     def push(self, streams: Array, x: Array, y: Array) -> None:
         ids = ffi.from_buffer("size_t[]", streams)
-        check(lib.lstmcore_sliding_push(self._handle, len(x), ids, floats(x), floats(y)), "push")
+        check(lib.lstmcore_streams_push(self._handle, len(x), ids, inputs(x), outputs(y)), "push")
 
     def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
         given = self._apart(runner)
@@ -68,31 +79,31 @@ class CSlider(Slider):
         return bound.run, bound.ask
 
     def catch_up(self) -> None:
-        if (code := lib.lstmcore_sliding_catch_up(self._handle)) == STOPPED:
+        if (code := lib.lstmcore_streams_catch_up(self._handle)) == STOPPED:
             check(code, "catch_up")
 
     def start_helper(self, spins: bool, cpu: int) -> None:
-        code = lib.lstmcore_sliding_start_helper(self._handle, spins, min(cpu, MAX_INT))
+        code = lib.lstmcore_streams_start_helper(self._handle, spins, min(cpu, MAX_INT))
         if code == BAD_ARGUMENT:
             raise ValueError(f"cpu: there is no processor {cpu} that this process may run on")
         check(code, "the helper thread")
 
     def reset(self, stream: int) -> None:
-        if self._start is None:
-            check(lib.lstmcore_sliding_reset(self._handle, stream), "reset")
-        else:
-            check(lib.lstmcore_sliding_set_state(self._handle, stream, floats(self._start), 0), "reset")
+        check(lib.lstmcore_streams_reset(self._handle, stream), "reset")
 
     def ticks(self, stream: int) -> int:
-        return int(lib.lstmcore_sliding_ticks(self._handle, stream))
+        return int(lib.lstmcore_streams_ticks(self._handle, stream))
 
     def get(self, stream: int) -> tuple[Parts, int]:
-        state = np.zeros(lib.lstmcore_sliding_state_size(self._handle), np.float32)
+        state = np.zeros(lib.lstmcore_streams_state_size(self._handle), np.float32)
         ticks = ffi.new("size_t *")
-        check(lib.lstmcore_sliding_get_state(self._handle, stream, floats(state), ticks), "get_state")
-        pieces = np.split(state, np.cumsum([int(np.prod(shape)) for shape in self._shapes.values()])[:-1])
-        return {n: p.reshape(s) for p, (n, s) in zip(pieces, self._shapes.items(), strict=True)}, int(ticks[0])
+        check(lib.lstmcore_streams_get_state(self._handle, stream, floats(state), ticks), "get_state")
+        parts, at = {}, 0
+        for name, shape in self._shapes.items():
+            size = shape[0] * shape[1]
+            parts[name], at = state[at : at + size].reshape(shape), at + size
+        return parts, int(ticks[0])
 
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        state = np.concatenate([parts[name].ravel() for name in self._shapes])
-        check(lib.lstmcore_sliding_set_state(self._handle, stream, floats(state), ticks), "set_state")
+        state = np.concatenate([np.empty(0, np.float32), *(parts[name].ravel() for name in self._shapes)])
+        check(lib.lstmcore_streams_set_state(self._handle, stream, floats(state), ticks), "set_state")

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numba as nb
+import numpy as np
 
 from lstmcore.backends.numba.activations import ONE, ZERO, activation, gelu, sigmoid, softmax, tanh
 from lstmcore.backends.numba.program import (
+    ADD,
     AFFINE,
     BLOCKS,
     CANDIDATE,
     CHUNK,
     COPY,
+    COUNT,
+    DIFFERS,
+    DIVIDE,
     GATES,
     GELU,
     GRU_BEFORE,
@@ -26,6 +31,9 @@ from lstmcore.backends.numba.program import (
     KIND,
     LINEAR,
     LSTM,
+    MASK,
+    MASK_ROW,
+    MULTIPLY,
     PRODUCT,
     RECURRENT,
     RESET,
@@ -36,6 +44,7 @@ from lstmcore.backends.numba.program import (
     TILE,
     UNITS,
     WEIGHT,
+    WHERE,
     X_ROW,
     Y_ROW,
     C,
@@ -158,6 +167,10 @@ def recurrent(op: Any, weights: Any, memory: Any) -> None:
         project(weights, op[WEIGHT], op[INPUTS], blocks, False, memory, x_at, op[X_ROW], rows, op[GATES], gates_row)
         for t in range(rows):
             h_at, gates_at = op[Y] + (begin + t) * row, op[GATES] + t * gates_row
+            if op[MASK_ROW] > 0 and memory[op[MASK] + (begin + t) * op[MASK_ROW]] == 0:
+                for n in range(h_at, h_at + row):
+                    memory[n + row] = memory[n]
+                continue
             down = t % 2 != 0  # odd steps go downwards: the weights used last are still in the nearest cache
             if kind == LSTM:
                 lstm_step(op, weights, memory, gates_at, h_at, h_at + row, down)
@@ -177,6 +190,40 @@ def affine(op: Any, weights: Any, memory: Any) -> None:
             store(memory, x_at + n, fma(load(memory, x_at + n), scale, shift))
 
 
+@jit
+def join(kind: int, y: Any, x: Any) -> Any:
+    if kind == ADD:
+        return y + x
+    if kind == MULTIPLY:
+        return y * x
+    return y if y > x or y != y else x
+
+
+@jit
+def rows_of(op: Any, weights: Any, memory: Any) -> None:
+    """What is made of rows number by number: copies, joins, masks."""
+    kind, width, setting = op[KIND], op[INPUTS], weights[op[WEIGHT]]
+    for t in range(op[ROWS]):
+        x_at, y_at = op[X] + t * op[X_ROW], op[Y] + t * op[Y_ROW]
+        if kind == DIFFERS:
+            differs = False
+            for n in range(x_at, x_at + width):
+                differs = differs or memory[n] != setting
+            memory[y_at] = 1 if differs else 0
+        elif kind == WHERE:
+            if memory[x_at] == 0:
+                for n in range(y_at, y_at + width):
+                    memory[n] = 0
+        else:
+            for n in range(width):
+                x = memory[x_at + n]
+                if kind == DIVIDE:
+                    x = memory[y_at + n] / np.float32(op[COUNT])
+                elif kind != COPY:
+                    x = join(kind, memory[y_at + n], x)
+                memory[y_at + n] = x
+
+
 def made(sources: int) -> Any:
     """`run`, known to numba's cache by `sources` too: of the files, it looks at this one alone."""
 
@@ -192,13 +239,10 @@ def made(sources: int) -> Any:
             elif kind == LINEAR:
                 inputs, blocks = op[INPUTS], op[BLOCKS]
                 project(weights, op[WEIGHT], inputs, blocks, False, memory, begin, row, op[ROWS], op[Y], op[Y_ROW])
+            elif kind < SOFTMAX:
+                rows_of(op, weights, memory)
             elif kind == AFFINE:
                 affine(op, weights, memory)
-            elif kind == COPY:
-                width = op[INPUTS]
-                for t in range(op[ROWS]):
-                    for n in range(width):
-                        memory[op[Y] + t * width + n] = memory[begin + t * row + n]
             elif kind == SOFTMAX:
                 for x_at in range(begin, end, row):
                     softmax(memory[x_at : x_at + op[INPUTS]])

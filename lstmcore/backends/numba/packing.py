@@ -11,23 +11,29 @@ import numpy as np
 from lstmcore.backends.numba import program
 from lstmcore.backends.numba.program import TILE
 from lstmcore.backends.numba.vectors import LANES
-from lstmcore.errors import BackendError
+from lstmcore.backends.program import Differs, Either, Program, Where
+from lstmcore.backends.runner import PassedOver
 from lstmcore.folding import affine_of
 from lstmcore.layers import (
     ELU,
     GELU,
     GRU,
+    KINDS,
     LSTM,
     RNN,
+    Add,
     Array,
     BatchNorm1d,
+    Concat,
     Dropout,
     Flatten,
+    Last,
     Layer,
     LeakyReLU,
     Linear,
     Masking,
-    Merge,
+    Mean,
+    Mul,
     Recurrent,
     ReLU,
     Reverse,
@@ -47,16 +53,20 @@ class Operation(NamedTuple):
     blocks: int = 0
     weight: int = 0
     recurrent: tuple[int, ...] = ()  # of a GRU's r and z, and apart those of n
-    all_steps: bool = True
+    reads: tuple[int, ...] = ()  # values, as those of a `Program`
 
 
 class Packed:
-    """A model's operations, and the weights of all of them in one array."""
+    """A program's operations, and the weights of all of them in one array."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, of: Program) -> None:
         self._parts: list[Array] = []
         self._size = 0
-        self.operations = [operation for layer in layers for operation in OPERATIONS[type(layer)](self, layer)]
+        self.operations = [OPERATIONS[type(op.layer)](self, op.layer)._replace(reads=op.reads) for op in of.ops]
+        self.output = of.output
+        reads = [n for op in of.ops for n in op.reads]
+        #: How often each value is read, the answer once more.
+        self.readers = [reads.count(n) + (n == of.output) for n in range(len(of.ops) + 1)]
         self.weights = aligned(self._size)
         np.concatenate([np.empty(0, np.float32), *self._parts], out=self.weights)
 
@@ -108,56 +118,49 @@ def _kind(layer: Recurrent) -> int:
     return program.LSTM
 
 
-def _recurrent(packed: Packed, layer: Recurrent) -> list[Operation]:
-    operations = []
-    for k in range(layer.num_layers):
-        w, hidden = layer.cell(k), layer.hidden_size
-        tiles, blocks = _tiles(_with_bias(w["bias_ih"], w["weight_ih"]), hidden)
-        if isinstance(layer, LSTM):  # the sums of its recurrent product begin at zero
-            parts = [w["weight_hh"]]
-        else:  # a GRU's candidate is multiplied apart
-            matrix = _with_bias(w["bias_hh"], w["weight_hh"])
-            parts = np.split(matrix, [2 * hidden]) if isinstance(layer, GRU) else [matrix]
-        at, *others = [packed.add(part) for part in (tiles, *(_tiles(part, hidden)[0] for part in parts))]
-        all_steps = layer.return_sequences or k + 1 < layer.num_layers
-        operations.append(Operation(_kind(layer), hidden, blocks, at, tuple(others), all_steps))
-    return operations
+def _recurrent(packed: Packed, layer: Recurrent) -> Operation:
+    w, hidden = layer.cell(0), layer.hidden_size
+    tiles, blocks = _tiles(_with_bias(w["bias_ih"], w["weight_ih"]), hidden)
+    if isinstance(layer, LSTM):  # the sums of its recurrent product begin at zero
+        parts = [w["weight_hh"]]
+    else:  # a GRU's candidate is multiplied apart
+        matrix = _with_bias(w["bias_hh"], w["weight_hh"])
+        parts = np.split(matrix, [2 * hidden]) if isinstance(layer, GRU) else [matrix]
+    at, *others = [packed.add(part) for part in (tiles, *(_tiles(part, hidden)[0] for part in parts))]
+    return Operation(_kind(layer), hidden, blocks, at, tuple(others))
 
 
-def _linear(packed: Packed, layer: Linear) -> list[Operation]:
+def _linear(packed: Packed, layer: Linear) -> Operation:
     tiles, blocks = _tiles(_with_bias(layer.weights["bias"], layer.weights["weight"]), layer.out_features)
-    return [Operation(program.LINEAR, layer.out_features, blocks, packed.add(tiles))]
+    return Operation(program.LINEAR, layer.out_features, blocks, packed.add(tiles))
 
 
-def _affine(packed: Packed, scale: Array, shift: Array) -> list[Operation]:
+def _affine(packed: Packed, scale: Array, shift: Array) -> Operation:
     rows = np.zeros((2, round_up(len(scale), LANES)), np.float32)
     rows[:, : len(scale)] = scale, shift
-    return [Operation(program.AFFINE, weight=packed.add(rows))]
+    return Operation(program.AFFINE, weight=packed.add(rows))
 
 
-def _batch_norm(packed: Packed, layer: BatchNorm1d) -> list[Operation]:
+def _batch_norm(packed: Packed, layer: BatchNorm1d) -> Operation:
     return _affine(packed, *affine_of(layer.map_weights(lambda w: w.astype(np.float64))))
 
 
-def _scaler(packed: Packed, layer: Scaler) -> list[Operation]:
+def _scaler(packed: Packed, layer: Scaler) -> Operation:
     """The division alone: the mean has been subtracted by `Runner.take`."""
     scale = layer.weights["scale"].astype(np.float64)
     return _affine(packed, 1 / scale, np.zeros_like(scale))
 
 
-def _setting(kind: int, name: str) -> Callable[[Packed, Any], list[Operation]]:
-    return lambda packed, layer: [Operation(kind, weight=packed.add(np.array([getattr(layer, name)], np.float32)))]
+def _setting(kind: int, name: str) -> Callable[[Packed, Any], Operation]:
+    return lambda packed, layer: Operation(kind, weight=packed.add(np.array([getattr(layer, name)], np.float32)))
 
 
-def _plain(kind: int) -> Callable[[Packed, Any], list[Operation]]:
-    return lambda packed, layer: [Operation(kind)]
+def _plain(kind: int) -> Callable[[Packed, Any], Operation]:
+    return lambda packed, layer: Operation(kind)
 
 
-#: What folding or `graph.py` takes from the layers before they come here.
-ELSEWHERE = (Dropout, Merge, Reverse, Masking)
-
-#: What each layer that folding leaves comes to.
-OPERATIONS: dict[type[Layer], Callable[[Packed, Any], list[Operation]]] = {
+#: What each op comes to.
+OPERATIONS: dict[type[Layer], Callable[[Packed, Any], Operation]] = {
     LSTM: _recurrent,
     GRU: _recurrent,
     RNN: _recurrent,
@@ -167,25 +170,35 @@ OPERATIONS: dict[type[Layer], Callable[[Packed, Any], list[Operation]]] = {
     ReLU: _plain(program.RELU),
     LeakyReLU: _setting(program.LEAKY_RELU, "negative_slope"),
     ELU: _setting(program.ELU, "alpha"),
-    GELU: lambda packed, layer: [Operation(program.GELU if layer.approximate == "none" else program.GELU_TANH)],
+    GELU: lambda packed, layer: Operation(program.GELU if layer.approximate == "none" else program.GELU_TANH),
     Tanh: _plain(program.TANH),
     Sigmoid: _plain(program.SIGMOID),
     Softmax: _plain(program.SOFTMAX),
+    Add: _plain(program.ADD),
+    Mul: _plain(program.MULTIPLY),
+    Mean: _plain(program.MEAN),
+    Either: _plain(program.LARGER),
+    Concat: _plain(program.CONCAT),
+    Differs: _setting(program.DIFFERS, "number"),
+    Where: _plain(program.WHERE),
+    Last: _plain(program.LAST),
+    Reverse: _plain(program.REVERSE),
     Flatten: _plain(program.COPY),
-    Squeeze: _plain(program.COPY),  # a sequence becomes one row
 }
+#: Layers of a model that come to other ops, or to none.
+LOWERED = (Dropout, Masking, Squeeze)
 
 
 def check_layers(layers: Sequence[Layer]) -> None:
-    """Raise BackendError, naming the layer, where there is one that the backend does not have."""
+    """Raise PassedOver, naming the layer, where there is one that the backend does not have."""
     for layer in layers:
         how = _variations(layer)
-        if not how and (type(layer) in OPERATIONS or isinstance(layer, ELSEWHERE)):
+        if not how and (type(layer) in OPERATIONS or isinstance(layer, LOWERED)):
             continue
-        kinds = ", ".join(kind.__name__ for kind in OPERATIONS)
+        kinds = ", ".join(kind.__name__ for kind in OPERATIONS if kind in KINDS.values())
         has = "the usual LSTM, GRU and RNN (tanh, relu), without clip" if how else kinds
         what = f"this layer with {how}" if how else "this layer"
-        raise BackendError(
+        raise PassedOver(
             f"{layer.label}: the numba backend does not have {what}; it has {has}; backends c and numpy have them all"
         )
 

@@ -21,11 +21,16 @@ CHUNK = 32
 
 FIELDS = (
     KIND, ROWS, INPUTS, UNITS, BLOCKS, X, X_ROW, Y, Y_ROW, WEIGHT, RECURRENT, GATES, C, PRODUCT, CANDIDATE, RESET,
-) = tuple(range(16))  # fmt: skip
+    MASK, MASK_ROW, COUNT,
+) = tuple(range(19))  # fmt: skip
 
 #: The layers with a state come first. `GRU_BEFORE` is the GRU whose reset gate works on h, before the product.
 LSTM, GRU, GRU_BEFORE, RNN_TANH, RNN_RELU = range(5)
-LINEAR, AFFINE, COPY, SOFTMAX, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, TANH, SIGMOID = range(5, 16)
+#: Those from `SOFTMAX` on work where they read; the joins before it where a copy of the first of their values is.
+LINEAR, COPY, DIFFERS, ADD, MULTIPLY, LARGER, DIVIDE, WHERE = range(5, 13)
+SOFTMAX, AFFINE, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, TANH, SIGMOID = range(13, 22)
+#: These come to others, or to another look at the same rows: see `session.py`.
+MEAN, CONCAT, LAST, REVERSE = range(22, 26)
 
 #: Multiply-adds that one call takes, some tens of milliseconds, so that Ctrl-C is heard; and what an element counts as.
 WORK_AT_ONCE, ELEMENT = 1 << 27, 32
@@ -44,7 +49,7 @@ def cut(program: Array) -> Iterator[Piece]:
     The steps of a recurrent operation go on from the h in the row before, where the last piece left it, and from a c
     that is taken from behind the place where the piece works: that is where the first piece worked.
     """
-    work = [int(op[X_ROW] * ELEMENT + (op[INPUTS] + op[UNITS]) * op[BLOCKS] * TILE) for op in program]
+    work = [int(max(op[INPUTS], op[X_ROW]) * ELEMENT + (op[INPUTS] + op[UNITS]) * op[BLOCKS] * TILE) for op in program]
     if sum(n * int(op[ROWS]) for n, op in zip(work, program, strict=True)) <= WORK_AT_ONCE:
         yield Piece(program)
         return
@@ -54,7 +59,8 @@ def cut(program: Array) -> Iterator[Piece]:
             piece = op.copy()
             piece[ROWS] = min(at_once, op[ROWS] - begin)
             piece[X] += begin * op[X_ROW]
-            piece[Y] += begin * (op[INPUTS] if op[KIND] == COPY else op[Y_ROW])
+            piece[Y] += begin * op[Y_ROW]
+            piece[MASK] += begin * op[MASK_ROW]
             goes_on = None
             if begin and op[KIND] == LSTM:
                 piece[C] -= op[Y_ROW]

@@ -13,9 +13,8 @@ import onnx
 
 from lstmcore import layers
 from lstmcore._version import __version__
-from lstmcore.backends.graph import is_graph
 from lstmcore.errors import UnsupportedError
-from lstmcore.folding import affine_of, fold, narrowed
+from lstmcore.folding import affine_of, fold
 from lstmcore.formats.onnx.onnx_graph import Graph, value_info
 from lstmcore.formats.onnx.onnx_write_recurrent import recurrent
 from lstmcore.layers import Array, Layer
@@ -48,7 +47,7 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
         raise ValueError(f"states: expected a model with one {expected} layer, got {len(recurrent_layers)}")
     if lengths:
         _check_lengths(model)
-    written = narrowed(model.layers) if is_graph(model.layers) else fold(model.layers)
+    written = fold(model.layers)
     inputs = [value_info("window", ("N", model.steps or "T", model.input_size))]
     given: dict[str, str] = {}
     if states:

@@ -1,8 +1,9 @@
-/* What sliding.c and the helper thread share. */
-#ifndef LSTMCORE_SLIDING_H
-#define LSTMCORE_SLIDING_H
+/* What the files of the streams share. */
+#ifndef LSTMCORE_STREAMS_H
+#define LSTMCORE_STREAMS_H
 
 #include "lockstep.h"
+#include "watch.h"
 
 typedef struct lstmcore_helper lstmcore_helper;
 
@@ -16,52 +17,53 @@ typedef struct {
     size_t stepped;      /* how many of the slots have */
 } ring;
 
-struct lstmcore_sliding {
-    const lstmcore_model *model;
-    lstmcore_session *scratch; /* rows and gates, and the layers that carry no state */
-    span ops;
+struct lstmcore_streams {
+    lstmcore_model *model; /* read only, but counts its users */
+    tick tick;
+    watch watched;
     size_t window; /* 0: without an end */
     size_t slots;  /* windows in flight in a stream */
-    size_t streams;
+    size_t count;
     size_t step_work; /* of one window in flight */
     size_t tick_work; /* of an answer */
     size_t call;      /* number of the call to push, or of the part of it that is under way */
     ring *rings;
-    recurrent_state *states; /* for each op, of streams*slots sequences */
-    float *gates;     /* (streams, gates_row): what each stream's last tick contributes to the first recurrent layer */
-    float **products; /* for each op (streams, gates_row): the recurrent product of each stream's oldest window */
-    float *h, *c;     /* (CHUNK, scratch->row) */
-    float *gathered;  /* (CHUNK, scratch->gates_row): products of the streams that are answered together */
-    float *rehearsal; /* a tick of zeros, and room for the answer to it */
-    _Atomic int busy; /* a thread is in one of the calls */
-    const float *bound_x;
-    float *bound_y;
+    recurrent_state *states; /* for each op, of count*slots sequences */
+    float **gates, **values; /* of each of the plan's (count, row): what is kept of each stream's last tick, or NULL */
+    float **products;        /* for each op (count, gates_row): the recurrent product of each stream's oldest window */
+    float *h, *c;            /* (CHUNK, plan's row) */
+    float *gathered;         /* (CHUNK, gates_row): products of the streams that are answered together */
+    const void **zeros;      /* an array of zeros for each input, all the same */
+    float **nowhere;         /* room for an answer that nobody wants */
+    _Atomic int busy;        /* a thread is in one of the calls */
+    const void **bound_inputs;
+    float **bound_outputs;
     lstmcore_helper *helper; /* NULL: none */
 };
 
 /* Catch up with the last tick of one stream, in the core's floating-point mode. Returns 0 where it was stopped: what is
  * left of the step is still to be taken, by the next call of this. */
-int lstmcore_sliding_take_step(lstmcore_sliding *s, size_t which, watch *watched);
+int lstmcore_streams_take_step(lstmcore_streams *s, size_t which, watch *watched);
 
 /* The same for every stream that has something to catch up with. */
-int lstmcore_sliding_take_steps(lstmcore_sliding *s, watch *watched);
+int lstmcore_streams_take_steps(lstmcore_streams *s, watch *watched);
 
 /* A stream with no ticks yet, in the core's floating-point mode. */
-void lstmcore_sliding_begin(lstmcore_sliding *s, size_t which);
+void lstmcore_streams_begin(lstmcore_streams *s, size_t which);
 
 /* The recurrent products of a stream's oldest window, in the core's floating-point mode. */
-void lstmcore_sliding_form_products(lstmcore_sliding *s, size_t which);
+void lstmcore_streams_form_products(lstmcore_streams *s, size_t which);
 
 /* Around every call that touches `s`. To enter is to be alone with it: wait until the helper has done what it began,
  * and take from it what it did not. LSTMCORE_BUSY where another thread is in such a call, LSTMCORE_STOPPED where the
  * caller will not wait; one that may not enter does not leave. */
-int lstmcore_sliding_enter(lstmcore_sliding *s);
-void lstmcore_sliding_leave(lstmcore_sliding *s);
+int lstmcore_streams_enter(lstmcore_streams *s);
+void lstmcore_streams_leave(lstmcore_streams *s);
 
 /* What the helper's part of entering is. Returns 0 where the caller will not wait. */
-int lstmcore_sliding_settle(lstmcore_sliding *s);
+int lstmcore_streams_settle(lstmcore_streams *s);
 
 /* There is something to catch up with. */
-void lstmcore_sliding_wake(lstmcore_sliding *s);
+void lstmcore_streams_wake(lstmcore_streams *s);
 
 #endif

@@ -1,0 +1,229 @@
+#include "tick_plan.h"
+
+#include <stdlib.h>
+
+/* Whether the newest tick is at the end of a sequence, or, of a reversed one, at its beginning; or neither. */
+typedef enum { AT_END, AT_BEGINNING, NOWHERE } newest;
+
+static newest newest_of(const lstmcore_model *model, const newest *found, const op *o) {
+    newest n = AT_END;
+    int any = 0;
+    for (size_t k = 0; k < o->n_reads; k++) {
+        if (model->values[o->reads[k]].sequence) {
+            n = !any || n == found[o->reads[k]] ? found[o->reads[k]] : NOWHERE;
+            any = 1;
+        }
+    }
+    return o->kind != OP_REVERSE || n == NOWHERE ? n : n == AT_END ? AT_BEGINNING : AT_END;
+}
+
+/* The step that the newest tick decides is all that is read, or what is read goes on from step to step. */
+static int follows(const lstmcore_model *model, int v, newest n) {
+    const steps_read read = model->plan[0]->values[v].read;
+    return !model->values[v].sequence || (n == AT_END && (read == LAST || read == ALL)) ||
+           (n == AT_BEGINNING && read == FIRST);
+}
+
+static void find_scopes(const lstmcore_model *model, tick_plan *p, newest *found) {
+    for (size_t v = 0; v < model->n_inputs; v++) {
+        const int unread = model->plan[0]->values[v].read == NOBODY;
+        p->scopes[v] = unread || follows(model, (int)v, AT_END) ? SHARED : WHOLE_WINDOW;
+    }
+    for (size_t n = 0; n < model->n_ops; n++) {
+        const op *o = &model->ops[n];
+        if (model->plan[0]->when[n] == NEVER) {
+            continue;
+        }
+        scope s = SHARED;
+        for (size_t k = 0; k < o->n_reads; k++) {
+            s = p->scopes[o->reads[k]] > s ? p->scopes[o->reads[k]] : s;
+        }
+        found[o->writes] = o->kind == OP_LAST || o->kind == OP_FLATTEN ? AT_END : newest_of(model, found, o);
+        if (o->kind == OP_FLATTEN || !follows(model, o->writes, found[o->writes])) {
+            s = WHOLE_WINDOW;
+        } else if (o->kind == OP_RECURRENT && found[o->writes] == AT_END) {
+            p->carried[n] = 1;
+            s = s > PER_WINDOW ? s : PER_WINDOW;
+        }
+        if (s == WHOLE_WINDOW && p->stopper < 0) {
+            p->stopper = (int)n;
+        }
+        p->scopes[o->writes] = s;
+    }
+    p->carries = p->slides = p->stopper < 0;
+    for (size_t k = 0; k < model->n_outputs; k++) {
+        p->slides = p->slides && !model->values[model->outputs[k].value].sequence;
+    }
+}
+
+/* Which ops must run for the states to go on: those with a state, and those they read. */
+static void find_updates(const lstmcore_model *model, tick_plan *p, unsigned char *wanted) {
+    for (size_t n = model->n_ops; n-- > 0;) {
+        const op *o = &model->ops[n];
+        wanted[o->writes] = wanted[o->writes] || p->carried[n];
+        for (size_t k = 0; wanted[o->writes] && k < o->n_reads; k++) {
+            wanted[o->reads[k]] = 1;
+        }
+    }
+    for (size_t n = 0; n < model->n_ops; n++) {
+        const op *o = &model->ops[n];
+        if (model->plan[0]->when[n] == NEVER) {
+            continue;
+        }
+        if (!wanted[o->writes]) {
+            p->head[p->n_head++] = n;
+        } else if (p->scopes[o->writes] == SHARED) {
+            p->shared[p->n_shared++] = n;
+        } else {
+            p->updates[p->n_updates++] = n;
+        }
+    }
+}
+
+static void keep_value(const lstmcore_model *model, tick_plan *p, int v, int late) {
+    size_t k = 0;
+    while (k < p->n_values && p->values[k].of != v) {
+        k++;
+    }
+    if (k == p->n_values) {
+        p->values[p->n_values++] = (kept){v, 0, round_up(model->values[v].width, ROW)};
+    }
+    p->values[k].late |= late;
+}
+
+/* What is shared, made or come in before the windows take their step, and read by them or by an answer. Of an input
+ * that only an answer reads the caller's array does. */
+static void find_kept(const lstmcore_model *model, tick_plan *p, const unsigned char *wanted) {
+    for (size_t n = 0; n < model->n_ops; n++) {
+        const op *o = &model->ops[n];
+        const int late = wanted[o->writes];
+        p->gates_of[n] = -1;
+        p->most_reads = o->n_reads > p->most_reads ? o->n_reads : p->most_reads;
+        if (model->plan[0]->when[n] == NEVER || (late && p->scopes[o->writes] == SHARED)) {
+            continue;
+        }
+        for (size_t k = 0; k < o->n_reads; k++) {
+            const int v = o->reads[k];
+            if (p->scopes[v] != SHARED) {
+                continue;
+            }
+            if (k == 0 && p->carried[n]) {
+                p->gates_of[n] = (int)p->n_gates;
+                p->gates[p->n_gates++] = (kept){(int)n, 1, o->gates_row};
+            } else if (wanted[v]) {
+                keep_value(model, p, v, late);
+            }
+        }
+    }
+}
+
+/* Where the rows of a value are those of another one: of a tick's last step, or of its only one. */
+static int source_of(const lstmcore_model *model, int v) {
+    while (model->values[v].maker >= 0 && moves_nothing(model->ops[model->values[v].maker].kind)) {
+        v = model->ops[model->values[v].maker].reads[0];
+    }
+    return v;
+}
+
+static int is_kept(const lstmcore_model *model, const tick_plan *p, int v) {
+    for (size_t k = 0; k < p->n_values; k++) {
+        if (p->values[k].of == v || source_of(model, p->values[k].of) == v) {
+            return 1;
+        }
+    }
+    const int maker = model->values[v].maker;
+    return maker < 0 || p->carried[maker];
+}
+
+static const op *op_at(const lstmcore_model *model, const tick_plan *p, size_t at) {
+    const size_t n = at < p->n_shared                  ? p->shared[at]
+                     : at < p->n_shared + p->n_updates ? p->updates[at - p->n_shared]
+                                                       : p->head[at - p->n_shared - p->n_updates];
+    return &model->ops[n];
+}
+
+/* A buffer for each value, where no other is wanted at the same time. `until` says up to which op one is. */
+static void find_buffers(const lstmcore_model *model, tick_plan *p, size_t *last_use, size_t *until) {
+    const size_t n_ops = p->n_shared + p->n_updates + p->n_head;
+    for (size_t at = 0; at < n_ops; at++) {
+        const op *o = op_at(model, p, at);
+        for (size_t k = 0; k < o->n_reads; k++) {
+            last_use[source_of(model, o->reads[k])] = at;
+        }
+    }
+    for (size_t k = 0; k < model->n_outputs; k++) {
+        last_use[source_of(model, model->outputs[k].value)] = n_ops;
+    }
+    for (size_t at = 0; at < n_ops; at++) {
+        const op *o = op_at(model, p, at);
+        const int from = source_of(model, o->reads[0]);
+        size_t buffer = 0;
+        if (moves_nothing(o->kind)) {
+            continue;
+        }
+        if (works_in_place(o->kind) && last_use[from] == at && !is_kept(model, p, from)) {
+            buffer = p->buffers[from];
+        } else {
+            while (buffer < p->chunks && until[buffer] >= at + 1) {
+                buffer++;
+            }
+            p->chunks = buffer == p->chunks ? p->chunks + 1 : p->chunks;
+        }
+        p->buffers[o->writes] = buffer;
+        until[buffer] = (last_use[o->writes] > at ? last_use[o->writes] : at) + 1;
+        p->row = round_up(o->out, ROW) > p->row ? round_up(o->out, ROW) : p->row;
+        p->row = c_row(o) > p->row ? c_row(o) : p->row; /* c of the due windows has such rows too */
+    }
+}
+
+void lstmcore_tick_plan_free(tick_plan *p) {
+    if (p != NULL) {
+        free(p->scopes);
+        free(p->shared);
+        free(p->updates);
+        free(p->head);
+        free(p->carried);
+        free(p->values);
+        free(p->gates);
+        free(p->gates_of);
+        free(p->buffers);
+        free(p);
+    }
+}
+
+tick_plan *lstmcore_tick_plan_new(const lstmcore_model *model) {
+    const size_t values = model->n_values, ops = model->n_ops;
+    tick_plan *p = model->plan[0] == NULL ? NULL : calloc(1, sizeof *p);
+    if (p == NULL) {
+        return NULL;
+    }
+    newest *const found = calloc(values, sizeof *found);
+    unsigned char *const wanted = calloc(values, sizeof *wanted);
+    size_t *const last_use = calloc(values, sizeof *last_use), *const until = calloc(values, sizeof *until);
+    p->scopes = calloc(values, sizeof *p->scopes);
+    p->shared = calloc(ops, sizeof *p->shared);
+    p->updates = calloc(ops, sizeof *p->updates);
+    p->head = calloc(ops, sizeof *p->head);
+    p->carried = calloc(ops, sizeof *p->carried);
+    p->values = calloc(values, sizeof *p->values);
+    p->gates = calloc(ops, sizeof *p->gates);
+    p->gates_of = calloc(ops, sizeof *p->gates_of);
+    p->buffers = calloc(values, sizeof *p->buffers);
+    p->stopper = -1;
+    if (found == NULL || wanted == NULL || last_use == NULL || until == NULL || p->scopes == NULL ||
+        p->shared == NULL || p->updates == NULL || p->head == NULL || p->carried == NULL || p->values == NULL ||
+        p->gates == NULL || p->gates_of == NULL || p->buffers == NULL) {
+        lstmcore_tick_plan_free(p);
+        p = NULL;
+    } else {
+        find_scopes(model, p, found);
+        find_updates(model, p, wanted);
+        find_kept(model, p, wanted);
+        find_buffers(model, p, last_use, until);
+    }
+    free(found);
+    free(wanted);
+    free(last_use);
+    free(until);
+    return p;
+}
