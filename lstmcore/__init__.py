@@ -6,6 +6,7 @@
 """
 
 from lstmcore._version import __version__
+from lstmcore.ensemble import ensemble
 from lstmcore.errors import BackendError, LstmcoreError, ModelFormatError, UnsupportedError
 from lstmcore.formats import from_state_dict, from_torch, load
 from lstmcore.info import info
@@ -21,6 +22,7 @@ __all__ = [
     "SlidingPool",
     "UnsupportedError",
     "__version__",
+    "ensemble",
     "from_state_dict",
     "from_torch",
     "info",
