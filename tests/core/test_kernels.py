@@ -127,8 +127,8 @@ def test_sixty_four_units_with_a_weight_that_is_not_finite(cell: type[L.LSTM | L
 
 def test_c_programs_hashes_agree(native_hashes: dict[str, list[str]]) -> None:
     scalar = native_hashes["scalar"]
-    assert len(scalar) == 1000
-    assert len({line.split()[1] for line in scalar}) > 850, "the models' answers must differ for hashes to say anything"
+    assert len(scalar) == 700
+    assert len({line.split()[1] for line in scalar}) > 600, "the models' answers must differ for hashes to say anything"
     for kernel, lines in native_hashes.items():
         assert lines == scalar, kernel
 
