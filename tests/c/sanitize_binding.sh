@@ -28,12 +28,12 @@ export LD_PRELOAD=${runtime//$'\n'/ }
 found=$(python 2>&1 << 'EOF' || true
 import numpy as np
 from lstmcore import _bound
-from lstmcore.backends.c.binding import floats, lib
+from lstmcore.backends.c.binding import ffi, inputs, lib, outputs
 from streams import small
 
 assert "site" in _bound.__file__, _bound.__file__
 x, y = np.zeros((4, 3), np.float32), np.zeros(1, np.float32)
-lib.lstmcore_run(small().runner._taken().handle, floats(x), 400, floats(None), floats(None), floats(y))
+lib.lstmcore_run(small().runner._taken().handle, inputs(x), 400, ffi.NULL, outputs(y), ffi.NULL)
 EOF
 )
 if ! grep -q heap-buffer-overflow <<< "$found"; then
