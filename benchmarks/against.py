@@ -77,7 +77,7 @@ class CoreSide(Side):
         self.x = rng.standard_normal((bench.POOL, steps, model.input_size)).astype(np.float32)
         self.y = np.zeros((steps, *model.output_shape), np.float32)
         self.bound = np.zeros(model.input_size, np.float32)
-        self.model = core.model(model.layers, model.input_size, kernel)
+        self.model = core.model(model, kernel)
         self.stream = 0 if SHAPES[shape].carried else self.window
         self._begin()
 

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from lstmcore import _core
 from lstmcore.backends.c.adding import Builder
 from lstmcore.backends.program import lower
 from lstmcore.folding import fold
+from lstmcore.model import Model
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(__file__).with_name("against.c")
@@ -48,9 +48,9 @@ class Core:
         if code:
             raise RuntimeError(f"{what}: {_core.ffi.string(self.lstmcore_error(code)).decode()}")
 
-    def model(self, layers: Sequence[Any], features: int, kernel: str | None) -> Any:
-        """The layers, folded, as a model of this core."""
-        return Builder(kernel, self).build(lower(fold(layers), features))
+    def model(self, model: Model, kernel: str | None) -> Any:
+        """A model's layers, folded, as a model of this core."""
+        return Builder(kernel, self).build(lower(fold(model.wiring)))
 
 
 def sources(revision: str, folder: Path) -> Path:

@@ -90,7 +90,7 @@ def ticks(title: str, model: lstmcore.Model) -> Iterator[Case]:
     for name, (ask, given) in ways.items():
         slider = model.runner.slider(None, 1)
         session = slider._handle  # type: ignore[attr-defined]  # of the C backend, no public name
-        y = np.ravel(slider.y).copy()
+        y = np.ravel(slider.ys[0]).copy()
         yield Case(title, name, ask, given, pool, "lstmcore_streams_push", session, y, expected)
 
 

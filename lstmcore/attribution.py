@@ -39,8 +39,8 @@ from lstmcore.layers import (
     Tanh,
     show,
 )
-from lstmcore.layers.wiring import check_layers, sources
 from lstmcore.reference import Weights
+from lstmcore.text import listed
 from lstmcore.trace import Steps, Trace
 
 
@@ -54,7 +54,7 @@ def input_gradient(trace: Trace, output: int = 0) -> Array:
     Raises:
         ValueError: An output that the model does not have.
         UnsupportedError: A layer whose gradient is not written here: GELU, LayerNorm, other activations than the usual
-            ones, an LSTM's variations.
+            ones, an LSTM's variations; a model with several inputs or outputs.
 
     >>> import numpy as np
     >>> from lstmcore import Model, layers as L
@@ -63,11 +63,10 @@ def input_gradient(trace: Trace, output: int = 0) -> Array:
     array([[0.],
            [2.]])
     """
-    layers = trace.layers
-    reads = sources(layers)
+    layers, reads = trace.layers, trace.wiring.reads
     values = [trace.window, *trace.outputs.values()]
     grads = [np.zeros_like(value) for value in values]
-    _seed(trace, grads[-1], output)
+    _seed(trace, grads, output)
     end = len(trace.steps)
     for n in reversed(range(len(layers))):
         layer, given = layers[n], [values[k] for k in reads[n]]
@@ -85,9 +84,12 @@ def input_gradient(trace: Trace, output: int = 0) -> Array:
     return grads[0]
 
 
-def _seed(trace: Trace, grad: Array, output: int) -> None:
+def _seed(trace: Trace, grads: Sequence[Array], output: int) -> None:
     """Put 1 where the output stands in the gradient of the answer, which is all zeros."""
-    shape = check_layers(trace.layers)[-1]
+    if len(trace.wiring.outputs) > 1:
+        raise UnsupportedError(f"the traced model has several outputs, {listed(map(repr, trace.wiring.outputs))}")
+    ((end, shape),) = zip(trace.wiring.ends, trace.wiring.answers.values(), strict=True)
+    grad = grads[end]
     newest = grad[-1:] if shape[:1] == ("T",) else grad
     if not 0 <= output < newest.size:
         raise ValueError(f"output: expected 0 to {newest.size - 1}, the answer being {show(shape)}, got {output}")

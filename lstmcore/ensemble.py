@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lstmcore.inputs import as_numbers
-from lstmcore.layers import INPUT, Activation, Add, Layer, Mean, Scaler, show
-from lstmcore.layers.wiring import sources
+from lstmcore.layers import Activation, Add, Layer, Mean, Scaler
+from lstmcore.layers.wiring import Wiring
 from lstmcore.model import Model
+from lstmcore.summary import of_inputs, of_outputs
 from lstmcore.text import quoted
 
 
@@ -18,10 +19,10 @@ def ensemble(models: Iterable[Model], weights: npt.ArrayLike | None = None) -> M
     """One Model that answers with the weighted mean of several models' answers to the same window.
 
     It is a Model as any other: one push serves all of them, and a file holds them all. The layers of model n are called
-    "m{n}.{name}". A scaler that all models have in common comes before them.
+    "m{n}.{name}". A scaler that all models have in common comes before them. Of several outputs each one is a mean.
 
     Args:
-        models: At least one, of the same input size, answer and dtype. The new one runs on the first one's backend.
+        models: At least one, of the same inputs, outputs and dtype. The new one runs on the first one's backend.
         weights: A number for each model, (N,); None: all the same. The answer is divided by their sum.
 
     Raises:
@@ -41,18 +42,27 @@ def ensemble(models: Iterable[Model], weights: npt.ArrayLike | None = None) -> M
     given = list(models)
     _check(given)
     shares = None if weights is None else _shares(weights, len(given))
-    scaler = _scaler(given)
-    layers: list[Layer] = [] if scaler is None else [scaler]
+    scalers = [_scaler(given, n) for n in range(len(given[0].inputs))]
+    below = [one.name if scaler is None else scaler.name for one, scaler in zip(given[0].inputs, scalers, strict=True)]
+    layers: list[Layer] = [scaler for scaler in scalers if scaler is not None]
     for n, model in enumerate(given):
-        layers += _branch(model.layers, f"m{n}.", INPUT if scaler is None else scaler.name)
+        layers += _branch(model.wiring, f"m{n}.", below)
+    outputs = {}
+    for output in given[0].outputs:
+        end = "" if len(given[0].outputs) == 1 else f".{output}"
+        ends = [f"m{n}.{model.wiring.outputs[output]}" for n, model in enumerate(given)]
         if shares is not None:
-            scaled = Activation(f"m{n}.share", f"affine({float(shares[n])!r},0)", inputs=(layers[-1].name,))
-            layers.append(scaled)
-    ends = tuple(_end(n, model, shares is not None) for n, model in enumerate(given))
-    if len(given) > 1:
-        layers.append(Add("mean", inputs=ends) if shares is not None else Mean("mean", inputs=ends))
+            scaled = [
+                Activation(f"m{n}.share{end}", f"affine({float(share)!r},0)", inputs=(name,))
+                for n, (share, name) in enumerate(zip(shares, ends, strict=True))
+            ]
+            layers += scaled
+            ends = [layer.name for layer in scaled]
+        if len(given) > 1:
+            layers.append((Mean if shares is None else Add)(f"mean{end}", inputs=tuple(ends)))
+        outputs[output] = layers[-1].name if len(given) > 1 else ends[0]
     backend, kernel = given[0]._requested
-    return Model(layers, backend=backend, kernel=kernel)
+    return Model(layers, inputs=given[0].inputs, outputs=outputs, backend=backend, kernel=kernel)
 
 
 def _check(models: Sequence[Model]) -> None:
@@ -63,8 +73,10 @@ def _check(models: Sequence[Model]) -> None:
             raise TypeError(f"models: expected Models, got {quoted(model)} at {n}")
         first = models[0]
         for what, a, b in (
-            ("takes ticks of {} features", first.input_size, model.input_size),
-            ("answers with {}", show(first.output_shape), show(model.output_shape)),
+            ("takes {}", of_inputs(first), of_inputs(model)),
+            ("calls its inputs {}", [one.name for one in first.inputs], [one.name for one in model.inputs]),
+            ("calls its outputs {}", list(first.outputs), list(model.outputs)),
+            ("answers with {}", of_outputs(first), of_outputs(model)),
             ("has weights of {}", first.dtype, model.dtype),
         ):
             if a != b:
@@ -83,9 +95,12 @@ def _shares(weights: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
     return shares
 
 
-def _scaler(models: Sequence[Model]) -> Scaler | None:
-    """The one that all models begin with; None where none has one."""
-    found = [model.layers[0] if isinstance(model.layers[0], Scaler) else None for model in models]
+def _scaler(models: Sequence[Model], n: int) -> Scaler | None:
+    """The one that all models have for input n; None where none has one."""
+    found = [
+        next((x for x, read in zip(m.layers, m.wiring.reads, strict=True) if isinstance(x, Scaler) and n in read), None)
+        for m in models
+    ]
     first = found[0]
     for n, scaler in enumerate(found):
         same = scaler is first is None or (
@@ -99,17 +114,13 @@ def _scaler(models: Sequence[Model]) -> Scaler | None:
     return first
 
 
-def _branch(layers: Sequence[Layer], prefix: str, below: str) -> list[Layer]:
-    """A model's layers, but for its scaler, with other names, reading `below` in the place of its input."""
-    names = [below, *(f"{prefix}{layer.name}" for layer in layers)]
-    if isinstance(layers[0], Scaler):
-        names[1] = below
+def _branch(wiring: Wiring, prefix: str, below: Sequence[str]) -> list[Layer]:
+    """A model's layers, but for its scalers, with other names, reading `below` in the place of its inputs."""
+    names = list(below)
+    for layer, read in zip(wiring.layers, wiring.reads, strict=True):
+        names.append(below[read[0]] if isinstance(layer, Scaler) else f"{prefix}{layer.name}")
     return [
         layer.replace(name=f"{prefix}{layer.name}", inputs=tuple(names[n] for n in read))
-        for layer, read in zip(layers, sources(layers), strict=True)
+        for layer, read in zip(wiring.layers, wiring.reads, strict=True)
         if not isinstance(layer, Scaler)
     ]
-
-
-def _end(n: int, model: Model, shared: bool) -> str:
-    return f"m{n}.share" if shared else f"m{n}.{model.layers[-1].name}"

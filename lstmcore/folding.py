@@ -7,39 +7,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lstmcore.layers import GRU, INPUT, Array, BatchNorm1d, Dropout, Layer, Linear, Recurrent, Scaler
-from lstmcore.layers.wiring import sources
+from lstmcore.layers import GRU, Array, BatchNorm1d, Dropout, Layer, Linear, Recurrent, Scaler
+from lstmcore.layers.wiring import Input, Wiring, wire
 
 
-def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+def fold(of: Wiring) -> Wiring:
     """The layers that are left to compute, with float32 weights.
 
     A Linear always comes out with a bias, and a recurrent layer's two biases come out summed in `bias_ih_l{k}`
     (`bias_hh_l{k}` is then zero): the sum is formed before rounding, so nothing is lost. A GRU whose reset gate works
     on the recurrent product keeps the candidate's rows apart.
     """
-    kept = _without_dropout(_named(layers))
+    kept = _without_dropout(_named(of))
     kept = [layer.map_weights(_wide) for layer in kept]
     kept = [_with_bias(layer) if isinstance(layer, Recurrent | Linear) else layer for layer in kept]
-    kept = _fold_scaler(kept)
+    for scaler in [layer for layer in kept if isinstance(layer, Scaler)]:
+        kept = _fold_scaler(kept, scaler)
     kept = _fold_batch_norms(kept)
-    return narrowed(_unnamed(kept))
+    ends = {layer.name: layer.inputs[0] for layer in kept if isinstance(layer, _End)}
+    return wire(narrowed(_unnamed([x for x in kept if not isinstance(x, _End)], of.inputs)), of.inputs, ends)
 
 
-def _named(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers, each with its `inputs` said."""
-    names = [INPUT, *(layer.name for layer in layers)]
-    reads = sources(layers)
-    return [layer.replace(inputs=tuple(names[n] for n in read)) for layer, read in zip(layers, reads, strict=True)]
+@dataclass(frozen=True, eq=False)
+class _End(Layer):
+    """An output of the model, as a layer that reads what it is."""
 
 
-def _unnamed(layers: list[Layer]) -> list[Layer]:
+def _named(of: Wiring) -> list[Layer]:
+    """The layers, each with its `inputs` said, and the outputs behind them."""
+    names = [*(one.name for one in of.inputs), *(layer.name for layer in of.layers)]
+    layers: list[Layer] = [
+        layer.replace(inputs=tuple(names[n] for n in read)) for layer, read in zip(of.layers, of.reads, strict=True)
+    ]
+    return layers + [_End(name, inputs=(layer,)) for name, layer in of.outputs.items()]
+
+
+def _unnamed(layers: list[Layer], inputs: Sequence[Input]) -> list[Layer]:
     """The layers, those that read the one before them without `inputs`."""
-    before = [INPUT, *(layer.name for layer in layers)]
+    before = [inputs[0].name, *(layer.name for layer in layers)]
     return [
         layer.replace(inputs=()) if layer.inputs == (name,) else layer
         for layer, name in zip(layers, before, strict=False)
@@ -55,14 +65,17 @@ def _instead(layers: Iterable[Layer], name: str, other: str) -> list[Layer]:
 
 
 def _without_dropout(layers: list[Layer]) -> list[Layer]:
-    for layer in [layer for layer in layers if isinstance(layer, Dropout)]:
-        (read,) = next(other for other in layers if other.name == layer.name).inputs
-        layers = _instead((other for other in layers if other.name != layer.name), layer.name, read)
+    for name in [layer.name for layer in layers if isinstance(layer, Dropout)]:
+        dropout = next(layer for layer in layers if layer.name == name and isinstance(layer, Dropout))
+        (read,) = dropout.inputs
+        if not any(layer.name == read for layer in layers):  # an input, which is no layer that can be an output
+            continue
+        layers = _instead((layer for layer in layers if layer is not dropout), name, read)
     return layers
 
 
 def _only_reader(layers: list[Layer], name: str) -> Layer | None:
-    """The layer that reads another one, unless several do, or it once more; None too of the model's answer."""
+    """What reads a layer, another one or an output of the model; None where several do, or one more than once."""
     readers = [layer for layer in layers for read in layer.inputs if read == name]
     return readers[0] if len(readers) == 1 and readers[0].inputs == (name,) else None
 
@@ -118,15 +131,14 @@ def _with_bias(layer: Recurrent | Linear) -> Layer:
     return changed
 
 
-def _fold_scaler(layers: list[Layer]) -> list[Layer]:
+def _fold_scaler(layers: list[Layer], scaler: Scaler) -> list[Layer]:
     """Divide the input weights of the layer that alone reads a scaler by the scale; a mean is still subtracted.
 
     Folding the mean into the bias as well would subtract two large numbers, W·x and W·mean, after each was
     rounded: with prices near 60,000 and a scale of 50 that costs three decimal digits of the answer.
     """
-    scaler = layers[0]
     reader = _only_reader(layers, scaler.name)
-    if not isinstance(scaler, Scaler) or not isinstance(reader, Recurrent | Linear):
+    if not isinstance(reader, Recurrent | Linear):
         return layers
     suffixes = reader.suffixes if isinstance(reader, Recurrent) else ("",)
     keys = [f"weight_ih_l0{suffix}" for suffix in suffixes] if isinstance(reader, Recurrent) else ["weight"]
@@ -134,14 +146,15 @@ def _fold_scaler(layers: list[Layer]) -> list[Layer]:
     folded = reader.replace(weights={**reader.weights, **{key: reader.weights[key] / scale for key in keys}})
     layers = [folded if layer is reader else layer for layer in layers]
     if not np.any(mean):
-        return _instead(layers[1:], scaler.name, INPUT)
-    return [scaler.replace(weights={"mean": mean, "scale": np.ones_like(scale)}), *layers[1:]]
+        return _instead((layer for layer in layers if layer is not scaler), scaler.name, scaler.inputs[0])
+    only_mean: Layer = scaler.replace(weights={"mean": mean, "scale": np.ones_like(scale)})
+    return [only_mean if layer is scaler else layer for layer in layers]
 
 
 def _fold_batch_norms(layers: list[Layer]) -> list[Layer]:
     """Put each batch norm into the Linear that alone reads it, else into the one that it alone reads; else leave it."""
     for name in [layer.name for layer in layers if isinstance(layer, BatchNorm1d)]:
-        norm: Any = next(layer for layer in layers if layer.name == name)  # what it reads may have changed its name
+        norm: Any = next(x for x in layers if x.name == name and isinstance(x, BatchNorm1d))  # it may read another now
         (read,) = norm.inputs
         after = _only_reader(layers, name)
         before = next((layer for layer in layers if layer.name == read), None)
@@ -151,7 +164,7 @@ def _fold_batch_norms(layers: list[Layer]) -> list[Layer]:
             w, bias = after.weights["weight"], after.weights["bias"]
             after_it = after.replace(weights={"weight": w * a, "bias": bias + _product(w, b)}, inputs=(read,))
             layers = [after_it if layer is after else layer for layer in layers if layer is not norm]
-        elif isinstance(before, Linear) and alone is not None and alone.name == name:
+        elif isinstance(before, Linear) and alone is norm:
             w, bias = before.weights["weight"], before.weights["bias"]
             with_it = before.replace(weights={"weight": w * a[:, None], "bias": bias * a + b})
             layers = [with_it if layer is before else layer for layer in layers if layer is not norm]

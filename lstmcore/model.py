@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from lstmcore import summary
 from lstmcore.backends import compile_model
 from lstmcore.backends.runner import Runner
-from lstmcore.inputs import State, as_flag, as_lengths, as_numbers, as_states, as_windows, states_of
-from lstmcore.layers import INPUT, Array, Flatten, Layer, Recurrent, Scaler, Shape, show
+from lstmcore.errors import UnsupportedError
+from lstmcore.given_states import State, as_lengths, as_states, states_of
+from lstmcore.inputs import as_choice, as_flag, as_numbers
+from lstmcore.layers import Array, Flatten, Input, Layer, Recurrent, Scaler, Shape
 from lstmcore.layers.base import held
-from lstmcore.layers.wiring import check_layers, unused_name
-from lstmcore.text import NAME, clean
+from lstmcore.layers.wiring import Wiring, unused_name, wire
+from lstmcore.ports import Given, as_windows, by_name
 
 if TYPE_CHECKING:
     from lstmcore.streaming import SlidingWindow, Stateful
@@ -27,13 +30,18 @@ class Model:
     """A list of layers that answers windows of market data (or of anything else).
 
     Args:
-        layers: What a window goes through, in order. Names must differ.
+        layers: What a window goes through, in order. Names must differ. (Or what a reader of files has wired.)
+        inputs: What the layers read by name, `layers.Input` each; None for one sequence of ticks, "input".
+        outputs: The layers that answer, by their names, or a mapping from the answers' own names to these; None for
+            the last one.
         backend: "c", "numba", "numpy", or "auto" for the first of these that runs here.
         kernel: For the c backend, one kernel by name, such as "avx2"; None for the environment variable
             LSTMCORE_KERNEL or else the best that runs here.
 
     Raises:
-        ValueError: Layers that do not fit behind each other; the text names them.
+        ValueError: Layers that do not fit behind each other, that nobody reads, or that are not there; the text names
+            them.
+        TypeError: Something that is no layer, input or name.
         BackendError: A backend or kernel that cannot run here.
 
     A Model cannot be changed; `with_backend`, `with_scaler` and `astype` return new ones.
@@ -49,39 +57,38 @@ class Model:
 
     __slots__ = (
         "__weakref__",
-        "_layers",
         "_requested",
         "_run_again",
         "_runner",
-        "input_size",
-        "output_shape",
+        "_wiring",
         "steps",
     )
 
-    _layers: tuple[Layer, ...]
+    _wiring: Wiring
     _requested: tuple[str, str | None]
     _runner: Runner
     _run_again: Callable[[Any], Array | None]
 
-    #: Features per tick.
-    input_size: int
-    #: The answer to one window: (outputs,), () behind a Squeeze, or ("T", outputs) where every step answers.
-    output_shape: Shape
     #: The one window length a Flatten layer allows, or None: any length.
     steps: int | None
 
-    def __init__(self, layers: Iterable[Layer], *, backend: str = "auto", kernel: str | None = None) -> None:
-        layers = tuple(layers)
-        shapes = check_layers(layers)
-        fixed = {layer.steps for layer in layers if isinstance(layer, Flatten)}
-        runner = compile_model(layers, int(shapes[0][-1]), shapes[-1], backend, kernel)
+    def __init__(
+        self,
+        layers: Iterable[Layer] | Wiring,
+        *,
+        inputs: Iterable[Input] | None = None,
+        outputs: Mapping[str, str] | Iterable[str] | None = None,
+        backend: str = "auto",
+        kernel: str | None = None,
+    ) -> None:
+        wiring = layers if isinstance(layers, Wiring) else wire(layers, inputs, outputs)
+        fixed = {layer.steps for layer in wiring.layers if isinstance(layer, Flatten)}
+        runner = compile_model(wiring, backend, kernel)
         values = {
-            "_layers": layers,
+            "_wiring": wiring,
             "_requested": (backend, kernel),
             "_runner": runner,
             "_run_again": runner.run_again,  # looked up once: an attribute takes time
-            "input_size": shapes[0][-1],
-            "output_shape": shapes[-1],
             "steps": fixed.pop() if fixed else None,
         }
         for name, value in values.items():
@@ -106,16 +113,26 @@ class Model:
     @overload
     def __call__(
         self,
-        window: npt.ArrayLike,
+        window: Given,
+        state: State | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: Literal[False] = False,
+    ) -> Any: ...
+
+    @overload
+    def __call__(
+        self,
+        window: Given,
         state: State | None = None,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: Literal[True],
-    ) -> tuple[Array, Any]: ...
+    ) -> tuple[Any, Any]: ...
 
     def __call__(
         self,
-        window: npt.ArrayLike,
+        window: Given,
         state: State | None = None,
         lengths: npt.ArrayLike | None = None,
         *,
@@ -126,7 +143,9 @@ class Model:
         Args:
             window: Numbers of any real dtype. A scaler's mean is subtracted in the given precision, up to float64; then
                 they are rounded to float32 (with the numpy backend, to the model's dtype).
-                The columns of a frame are taken in its order, whatever their names.
+                The columns of a frame are taken in its order, whatever their names. A model with several inputs takes
+                a mapping: of each sequence as above, all of one length, and of each vector (F,), or (N, F) for a batch.
+                One with several outputs answers with a dict.
             state: Initial states instead of zeros (or instead of what a layer has learned): (h, c) as torch takes
                 them, each (num_layers, hidden), or (num_layers, N, hidden) for a batch; of a bidirectional layer
                 2*num_layers; h alone of a GRU or RNN. Where the model has several recurrent layers, a mapping from
@@ -137,9 +156,10 @@ class Model:
                 that reads its input backwards ends with its first tick.
 
         Raises:
-            ValueError: A wrong rank, feature count or length; the text says what was expected and what came. With
-                `return_state`, a model without recurrent layers, or the numba backend, which gives none back.
-            TypeError: Something that does not hold numbers.
+            ValueError: A wrong rank, feature count, length or name of an input; the text says what was expected and
+                what came. With `return_state`, a model without recurrent layers, or the numba backend, which gives none
+                back.
+            TypeError: Something that does not hold numbers; for several inputs, no mapping.
 
         NaN and infinity propagate to the answer, as in torch.
         """
@@ -148,38 +168,70 @@ class Model:
             if answer is not None:
                 return answer
         runner = self._runner
-        x = runner.take(as_windows(window, self.input_size, self.steps))
-        if x.ndim == 2 and state is None and lengths is None and not as_flag(return_state, "return_state"):
-            return runner.run_window(x)
-        batch = x if x.ndim == 3 else x[np.newaxis]
-        begin = as_states(state, self.recurrent_layers, x, runner.dtype)
-        counts = None if lengths is None else self._lengths(lengths, batch)
-        ends = self._room_for_states(batch) if return_state else None
-        answers = runner.run(batch, begin, counts, ends) if len(batch) else runner.answers(*batch.shape[:2])
-        answer = answers if x.ndim == 3 else answers[0]
-        return answer if ends is None else (answer, states_of(ends, self.recurrent_layers, x.ndim == 3))
+        xs = runner.take_all(as_windows(window, runner.inputs, self.steps))
+        sequence = next(n for n, one in enumerate(runner.inputs) if one.rank == "sequence")
+        several = xs[sequence].ndim == 3
+        if not several and state is None and lengths is None and not as_flag(return_state, "return_state"):
+            return by_name(runner.outputs, runner.run_window(xs))
+        batch = xs if several else [x[np.newaxis] for x in xs]
+        count, steps = batch[sequence].shape[:2]
+        begin = as_states(state, self.recurrent_layers, (count,) if several else (), runner.dtype)
+        counts = None if lengths is None else self._lengths(lengths, count, steps)
+        ends = self._room_for_states(count) if return_state else None
+        answers = runner.run(batch, begin, counts, ends) if count else runner.answers(count, steps)
+        answer = by_name(runner.outputs, answers if several else [y[0] for y in answers])
+        return answer if ends is None else (answer, states_of(ends, self.recurrent_layers, several))
 
-    def _room_for_states(self, batch: Array) -> Array:
+    def _room_for_states(self, count: int) -> Array:
         layers = self.recurrent_layers
         if not layers:
             raise ValueError("return_state: the model has no recurrent layer, and so no states")
         size = sum(layer.states * (layer.state_width + layer.cell_width) for layer in layers)
-        return np.zeros((len(batch), size), self._runner.dtype)
+        return np.zeros((count, size), self._runner.dtype)
 
-    def _lengths(self, lengths: npt.ArrayLike, batch: Array) -> Array:
+    def _lengths(self, lengths: npt.ArrayLike, count: int, steps: int) -> Array:
         if self.steps is not None:
             raise ValueError(f"lengths: the model answers windows of {self.steps} ticks (Flatten), no shorter ones")
-        return as_lengths(lengths, batch).astype(np.uintp)
+        return as_lengths(lengths, count, steps).astype(np.uintp)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in order."""
-        return self._layers
+        return self._wiring.layers
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the model takes: the ticks of a window, and whatever else."""
+        return self._wiring.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, Shape]:
+        """The answers to one window: (outputs,), () behind a Squeeze, or ("T", outputs) where every step answers."""
+        return MappingProxyType(self._wiring.answers)
+
+    @property
+    def input_size(self) -> int:
+        """Features per tick. Raises UnsupportedError where the model has several inputs, of which `inputs` tells."""
+        if len(self.inputs) > 1:
+            raise UnsupportedError(f"the model has several inputs, {summary.of_inputs(self)}; one is expected here")
+        return self.inputs[0].size
+
+    @property
+    def output_shape(self) -> Shape:
+        """The one of `outputs`. Raises UnsupportedError where there are several."""
+        if len(self.outputs) > 1:
+            raise UnsupportedError(f"the model has several outputs, {summary.of_outputs(self)}; one is expected here")
+        return next(iter(self.outputs.values()))
+
+    @property
+    def wiring(self) -> Wiring:
+        """Who reads whom."""
+        return self._wiring
 
     @property
     def recurrent_layers(self) -> tuple[Recurrent, ...]:
         """The layers that carry state from step to step."""
-        return tuple(layer for layer in self._layers if isinstance(layer, Recurrent))
+        return tuple(layer for layer in self.layers if isinstance(layer, Recurrent))
 
     @property
     def backend(self) -> str:
@@ -194,24 +246,22 @@ class Model:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The weights' dtype. The c and numba backends compute in float32 whatever it is."""
-        return next((layer.dtype for layer in self._layers if layer.dtype is not None), np.dtype(np.float32))
+        return next((layer.dtype for layer in self.layers if layer.dtype is not None), np.dtype(np.float32))
 
     @property
     def parameters(self) -> Mapping[str, Array]:
         """Every weight by its full name, as in torch's state_dict: "lstm.weight_ih_l0"."""
-        return MappingProxyType(
-            {f"{layer.name}.{key}": w for layer in self._layers for key, w in layer.weights.items()}
-        )
+        return MappingProxyType({f"{layer.name}.{key}": w for layer in self.layers for key, w in layer.weights.items()})
 
     def predict_windows(
         self,
-        series: npt.ArrayLike,
+        series: Given,
         window: int,
         stride: int = 1,
         *,
         threads: int = 1,
-        out: Array | None = None,
-    ) -> Array:
+        out: Any = None,
+    ) -> Any:
         """Answer every window of a series, with the bits that each window alone would give: (rows, F) -> (N, outputs).
 
         Window n holds the rows n*stride, ..., n*stride + window - 1, as in `windows.windows`, and
@@ -219,12 +269,13 @@ class Model:
 
         Args:
             series: (rows, F), the oldest row first; also a memory map, which is read piece by piece. Its file must
-                stay as long as it is: where it is cut short meanwhile, the system ends the process (SIGBUS).
+                stay as long as it is: where it is cut short meanwhile, the system ends the process (SIGBUS). Of several
+                inputs a mapping: sequences of as many rows, and of each vector (N, F), a row for each window.
             window: T.
             stride: Ticks from the start of one window to the start of the next.
             threads: How many threads share the work; the answers do not depend on it.
             out: An array, or a memory map, for the answers, of exactly their shape and dtype. It must not share memory
-                with the series, nor be a memory map of the same file.
+                with the series, nor be a memory map of the same file. Of several outputs, a mapping of such.
 
         Raises:
             ValueError: A series of another shape or too short, an argument out of range, or an `out` that does not fit,
@@ -315,27 +366,41 @@ class Model:
 
     def with_backend(self, backend: str, kernel: str | None = None) -> Model:
         """The same layers run by another backend or kernel."""
-        return Model(self._layers, backend=backend, kernel=kernel)
+        return self._like(self.layers, backend, kernel)
 
-    def with_scaler(self, mean: npt.ArrayLike, scale: npt.ArrayLike) -> Model:
+    def with_scaler(self, mean: npt.ArrayLike, scale: npt.ArrayLike, *, input: str | None = None) -> Model:
         """The model with (x - mean) / scale put before it, each feature: scikit-learn's `mean_` and `scale_`.
 
         The scale is rounded to the model's dtype; a mean that this would change is kept in float64.
 
+        Args:
+            mean, scale: (F,), of the features of one input.
+            input: Its name, which a model with several must be told.
+
         Raises:
-            ValueError: A length other than the feature count, a scale of 0, or a scaler that is there already.
+            ValueError: A length other than the feature count, a scale of 0, a scaler that is there already, or no such
+                input; no `input`, of a model with several.
             TypeError: Something that does not hold numbers.
         """
-        if isinstance(self._layers[0], Scaler):
-            raise ValueError(f"the model has a scaler already: {self._layers[0].label}")
+        names = [one.name for one in self.inputs]
+        if input is None and len(names) > 1:
+            raise ValueError(f"input: expected the name of one of {summary.of_inputs(self)}")
+        at = 0 if input is None else names.index(as_choice(input, "input", names))
+        there = next((x for x, read in zip(self.layers, self._wiring.reads, strict=True) if at in read), None)
+        if isinstance(there, Scaler):
+            raise ValueError(f"the model has a scaler already: {there.label}")
         weights = {
             "mean": held(as_numbers(mean, np.dtype(np.float64), "mean"), self.dtype),
             "scale": as_numbers(scale, self.dtype, "scale"),
         }
-        scaler = Scaler(unused_name("scaler", self._layers), self.input_size, weights=weights)
+        name = unused_name("scaler", [*names, *(layer.name for layer in self.layers)])
+        scaler = Scaler(name, self.inputs[at].size, weights=weights, inputs=(names[at],) if at else ())
+        first, *others = self.layers
+        if at and not first.inputs:
+            first = first.replace(inputs=(names[0],))
         behind = (
-            layer.replace(inputs=tuple(scaler.name if name == INPUT else name for name in layer.inputs))
-            for layer in self._layers
+            layer.replace(inputs=tuple(name if read == names[at] else read for read in layer.inputs))
+            for layer in (first, *others)
         )
         return self._like((scaler, *behind))
 
@@ -344,7 +409,7 @@ class Model:
 
         A scaler's mean that rounding would change stays in float64.
         """
-        return self._like(layer.astype(dtype) for layer in self._layers)
+        return self._like(layer.astype(dtype) for layer in self.layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file: weights under torch's names, the architecture in the metadata.
@@ -372,41 +437,26 @@ class Model:
 
         onnx.write(self, path, lengths=as_flag(lengths, "lengths"))
 
-    def _like(self, layers: Iterable[Layer]) -> Model:
-        backend, kernel = self._requested
-        return Model(layers, backend=backend, kernel=kernel)
+    def _like(self, layers: Iterable[Layer], *requested: str | None) -> Model:
+        backend, kernel = requested or self._requested
+        return _rebuild(wire(layers, self.inputs, self._wiring.outputs), str(backend), kernel)
 
     def __eq__(self, other: object) -> bool:
-        return self._layers == other._layers if isinstance(other, Model) else NotImplemented
+        return self._wiring == other._wiring if isinstance(other, Model) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._layers)
+        return hash(self.layers)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._layers, *self._requested)
+        return _rebuild, (self._wiring, *self._requested)
 
     def __repr__(self) -> str:
-        count = sum(w.size for w in self.parameters.values())
-        steps = "T" if self.steps is None else self.steps
-        runs_on = self.backend + (f" ({self.kernel})" if self.kernel else "")
-        head = (
-            f"Model: window ({steps}, {self.input_size}) -> {show(self.output_shape)}, "
-            f"{count:,} parameters, {self.dtype}, backend {runs_on}"
-        )
-        rows = [[clean(cell, NAME) for cell in row[:4]] + [clean(row[4])] for row in self.summary()]
-        widths = [max(len(row[k]) for row in rows) for k in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)) for row in rows]
-        return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
+        return summary.text(self)
 
     def summary(self) -> list[tuple[str, str, str, str, str]]:
         """A row a layer: name, kind, the shape that comes out, parameters, settings."""
-        rows = []
-        for layer, shape in zip(self._layers, check_layers(self._layers)[1:], strict=True):
-            count = sum(w.size for w in layer.weights.values())
-            settings = ", ".join(f"{k}={v}" for k, v in layer.shown().items())
-            rows.append((layer.name, type(layer).__name__, show(shape), f"{count:,}", settings))
-        return rows
+        return summary.rows(self)
 
 
-def _rebuild(layers: tuple[Layer, ...], backend: str, kernel: str | None) -> Model:
-    return Model(layers, backend=backend, kernel=kernel)
+def _rebuild(wiring: Wiring, backend: str, kernel: str | None) -> Model:
+    return Model(wiring, backend=backend, kernel=kernel)

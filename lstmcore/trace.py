@@ -7,19 +7,19 @@ note what they return. Nothing here is fast.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lstmcore import reference
 from lstmcore.backends.numpy import EQUATIONS, start_of, step_of
 from lstmcore.backends.program import MERGES
 from lstmcore.errors import UnsupportedError
-from lstmcore.inputs import as_numbers, as_windows
+from lstmcore.inputs import as_numbers
 from lstmcore.layers import LSTM, Array, Layer, Masking, Merge, Recurrent, Reverse, show
-from lstmcore.layers.wiring import sources
+from lstmcore.layers.wiring import Wiring
+from lstmcore.ports import Given, as_windows, by_name
 from lstmcore.reference_backward import noting
 from lstmcore.text import NAME, clean, listed, quoted
 
@@ -79,16 +79,28 @@ class Trace(Sequence[Steps]):
     but one, what it has is an attribute of the trace too: `trace.i`, `trace.c`.
     """
 
-    #: The window, (T, F).
-    window: Array
+    #: What came in: the window, (T, F), by its name; of a model with several inputs each one.
+    inputs: Mapping[str, Array]
     #: Every recurrent layer; of a stack, each of its layers and directions.
     steps: tuple[Steps, ...]
     #: What came out of every layer, by its name.
     outputs: Mapping[str, Array]
-    #: The model's answer.
-    answer: Array
-    #: The model's layers, their weights in float64.
-    layers: tuple[Layer, ...] = field(repr=False)
+    #: The model's answer; of one with several outputs a dict.
+    answer: Any
+    #: The model, its weights in float64.
+    wiring: Wiring = field(repr=False)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The model's layers, their weights in float64."""
+        return self.wiring.layers
+
+    @property
+    def window(self) -> Array:
+        """The window, (T, F). Raises UnsupportedError where the model has several inputs, which `inputs` has."""
+        if len(self.inputs) > 1:
+            raise UnsupportedError(f"the traced model has several inputs, {listed(map(repr, self.inputs))}")
+        return next(iter(self.inputs.values()))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -121,28 +133,35 @@ class Trace(Sequence[Steps]):
         raise AttributeError(f"{name!r}: no recurrent layer has it; of gates, {gates}")
 
     def __repr__(self) -> str:
-        size = f"answer {np.round(self.answer, 4)}" if self.answer.size <= 8 else f"answer {show(self.answer.shape)}"
-        return "\n  ".join([f"Trace: window {show(self.window.shape)}, {size}", *map(repr, self.steps)])
+        answers = self.answer if isinstance(self.answer, dict) else {"answer": self.answer}
+        sizes = [f"{name} {np.round(y, 4) if y.size <= 8 else show(y.shape)}" for name, y in answers.items()]
+        names = self.inputs if len(self.inputs) > 1 else ["window"]
+        came = [f"{name} {show(x.shape)}" for name, x in zip(names, self.inputs.values(), strict=True)]
+        return "\n  ".join([f"Trace: {', '.join([*came, *sizes])}", *map(repr, self.steps)])
 
 
-def one_window(model: Model, window: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
-    """A window (T, F) of `dtype`. Raises ValueError for a batch, and what `Model.__call__` raises."""
-    x = as_numbers(as_windows(window, model.input_size, model.steps), dtype, "window")
-    if x.ndim != 2:
-        raise ValueError(f"window: expected one window (T, {model.input_size}), got a batch of shape {x.shape}")
-    return x
+def one_window(model: Model, window: Given, dtype: np.dtype[Any]) -> list[Array]:
+    """A window (T, F) of `dtype`, or a vector (F,), for each input.
+
+    Raises ValueError for a batch, and what `Model.__call__` raises.
+    """
+    xs = [as_numbers(x, dtype, "window") for x in as_windows(window, model.inputs, model.steps)]
+    for one, x in zip(model.inputs, xs, strict=True):
+        if x.ndim != len(one.shape):
+            raise ValueError(f"window: expected one window {show(one.shape)}, got a batch of shape {x.shape}")
+    return xs
 
 
-def trace(model: Model, window: npt.ArrayLike) -> Trace:
+def trace(model: Model, window: Given) -> Trace:
     """See `Model.trace`."""
-    x = one_window(model, window, np.dtype(np.float64))
+    xs = one_window(model, window, np.dtype(np.float64))
     for layer in model.layers:
         if isinstance(layer, Masking):
             raise UnsupportedError(f"{layer.label}: a trace has a row for every tick, and this layer skips some")
-    layers = tuple(layer.map_weights(lambda w: w.astype(np.float64)) for layer in model.layers)
-    values, steps = [x], []
+    wiring = replace(model.wiring, layers=tuple(x.map_weights(lambda w: w.astype(np.float64)) for x in model.layers))
+    values, steps = list(xs), []
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        for layer, read in zip(layers, sources(layers), strict=True):
+        for layer, read in zip(wiring.layers, wiring.reads, strict=True):
             given = [values[n] for n in read]
             if isinstance(layer, Recurrent):
                 out, more = _recurrent(layer, given[0])
@@ -152,8 +171,10 @@ def trace(model: Model, window: npt.ArrayLike) -> Trace:
             else:
                 out = given[0][::-1] if isinstance(layer, Reverse) else EQUATIONS[type(layer)](layer, given[0])
             values.append(out)
-    outputs = {layer.name: out for layer, out in zip(layers, values[1:], strict=True)}
-    return Trace(x, tuple(steps), outputs, values[-1], layers)
+    inputs = dict(zip((one.name for one in wiring.inputs), xs, strict=True))
+    outputs = {layer.name: out for layer, out in zip(wiring.layers, values[len(xs) :], strict=True)}
+    answer = by_name(wiring.outputs, [values[n] for n in wiring.ends])
+    return Trace(inputs, tuple(steps), outputs, answer, wiring)
 
 
 def _recurrent(layer: Recurrent, x: Array) -> tuple[Array, list[Steps]]:

@@ -37,15 +37,16 @@ from lstmcore.layers import (
     Tanh,
 )
 from lstmcore.layers.activations import Activation as Function
+from lstmcore.layers.wiring import Wiring
 from lstmcore.reference_variations import Variation, lstm_variation_step
 
 #: One step of one layer: x, h, c -> the new h and c; c is empty where a layer has none.
 Step = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
-def compile_model(layers: Sequence[Layer], program: Program, kernel: str | None) -> Runner:
+def compile_model(wiring: Wiring, program: Program, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
-    return NumpyRunner(layers, program)
+    return NumpyRunner(wiring, program)
 
 
 class NumpyRunner(Runner):
@@ -53,28 +54,35 @@ class NumpyRunner(Runner):
 
     backend = "numpy"
 
-    def __init__(self, layers: Sequence[Layer], program: Program) -> None:
+    def __init__(self, wiring: Wiring, program: Program) -> None:
         self.program = program
-        self.dtype = next((layer.dtype for layer in layers if layer.dtype is not None), np.dtype(np.float32))
+        self.dtype = next((layer.dtype for layer in wiring.layers if layer.dtype is not None), np.dtype(np.float32))
 
     def run(
-        self, windows: Array, state: Array | None, lengths: Array | None = None, ends: Array | None = None
-    ) -> Array:
-        answers = self.answers(*windows.shape[:2])
+        self,
+        windows: Sequence[Array],
+        state: Array | None,
+        lengths: Array | None = None,
+        ends: Array | None = None,
+    ) -> list[Array]:
+        count, steps = len(windows[0]), self.steps_of(windows)
+        answers = self.answers(count, steps)
         # As in torch, an infinity that meets a zero is a NaN in the answer, not a warning.
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            for n, x in enumerate(windows):
-                window = x if lengths is None else x[: lengths[n]]
-                answer, end = self._run_window(window, None if state is None else state[n])
+            for n in range(count):
+                length = steps if lengths is None else int(lengths[n])
+                window = [x[n, :length] if x.ndim == 3 else x[n] for x in windows]
+                found, end = self._run_window(window, None if state is None else state[n])
                 if ends is not None:
                     ends[n] = end
-                to = answers[n, : len(window)] if "T" in self.output else answers[n, ...]
-                to[...] = answer.reshape(to.shape)
+                for answer, made, shape in zip(answers, found, self.outputs.values(), strict=True):
+                    to = answer[n, :length] if "T" in shape else answer[n, ...]
+                    to[...] = made.reshape(to.shape)
         return answers
 
-    def _run_window(self, x: Array, state: Array | None) -> tuple[Array, Array]:
-        """The answer, and the states at the end, (S,)."""
-        values, ends, at = [x], [np.empty(0, self.dtype)], 0
+    def _run_window(self, window: Sequence[Array], state: Array | None) -> tuple[list[Array], Array]:
+        """The answers, and the states at the end, (S,)."""
+        values, ends, at = list(window), [np.empty(0, self.dtype)], 0
         for op in self.program.ops:
             given = [values[n] for n in op.reads]
             if isinstance(op.layer, Recurrent):
@@ -87,7 +95,7 @@ class NumpyRunner(Runner):
                 ends += [h, c]
             else:
                 values.append(apply(op.layer, given))
-        return values[self.program.output], np.concatenate(ends)
+        return [values[n] for n in self.program.outputs], np.concatenate(ends)
 
 
 def apply(layer: Layer, given: Sequence[Array]) -> Array:
@@ -123,7 +131,7 @@ def run_layer(
 
 
 class Steps:
-    """A program tick by tick, its states by name: "lstm.h_l0", ...
+    """A program tick by tick, its states by name: "lstm.h_l0", ..., (1, width) each.
 
     Raises ValueError, naming the layer, where what an op puts out depends on ticks other than the newest and those
     before it.
@@ -143,24 +151,24 @@ class Steps:
     def start(self) -> dict[str, Array]:
         """What a sequence begins with."""
         states = ((name, start_of(layer, self.dtype)) for name, layer in self.program.recurrent)
-        return {name.format(part): row for name, pair in states for part, row in zip("hc", pair, strict=True)}
+        return {name.format(part): row[None] for name, pair in states for part, row in zip("hc", pair, strict=True)}
 
-    def take(self, tick: Array, states: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        """A tick (F,): what comes out, and the new states."""
-        values, new, names = [tick[np.newaxis]], dict(states), iter(self.program.recurrent)
+    def take(self, tick: Sequence[Array], states: dict[str, Array]) -> tuple[list[Array], dict[str, Array]]:
+        """A tick (F,) of each input: what comes out, (1, width) each, and the new states."""
+        values, new, names = [x[np.newaxis] for x in tick], dict(states), iter(self.program.recurrent)
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             for op, layer in zip(self.program.ops, self.layers, strict=True):
                 given = [values[n] for n in op.reads]
                 if isinstance(layer, Recurrent):
                     name, _ = next(names)
-                    h, c = (states[name.format(part)] for part in "hc")
+                    h, c = (states[name.format(part)][0] for part in "hc")
                     if len(given) == 1 or given[1][0, 0]:
                         h, c = step_of(layer, 0)(given[0][0], h, c)
-                    new[name.format("h")], new[name.format("c")] = h, c
+                    new[name.format("h")], new[name.format("c")] = h[np.newaxis], c[np.newaxis]
                     values.append(h[np.newaxis])
                 else:  # the last step of one is that step
                     values.append(given[0] if isinstance(layer, Last) else apply(layer, given))
-        return values[self.program.output], new
+        return [values[n] for n in self.program.outputs], new
 
 
 def step_of(layer: Recurrent, k: int, wrap: Callable[[reference.Function], reference.Function] | None = None) -> Step:

@@ -26,7 +26,7 @@ from lstmcore.layers import (
     Reverse,
     Squeeze,
 )
-from lstmcore.layers.wiring import sources
+from lstmcore.layers.wiring import Input, Wiring
 
 #: What `reference.merged` calls the layers that join others.
 MERGES: dict[type[Layer], str] = {Concat: "concat", Add: "sum", Mean: "mean", Mul: "mul"}
@@ -66,11 +66,11 @@ class Op:
 
 @dataclass
 class Program:
-    """Values: 0 is the window, n + 1 what op n makes. The answer is the value `output`."""
+    """Values: the inputs, then what each op makes."""
 
+    inputs: tuple[Input, ...]
     ops: list[Op] = field(default_factory=list)
-    output: int = 0
-    features: int = 0  # of a tick
+    outputs: list[int] = field(default_factory=list)  # the values that are the answers
     label: str = ""  # of the layer whose ops are being added
 
     @property
@@ -81,18 +81,19 @@ class Program:
     def add(self, layer: Layer, *reads: int, part: str = "") -> int:
         """Append an op; the value that it makes."""
         self.ops.append(Op(layer, reads, part, self.label))
-        return len(self.ops)
+        return len(self.inputs) + len(self.ops) - 1
 
 
-def lower(layers: Sequence[Layer], features: int) -> Program:
+def lower(of: Wiring) -> Program:
     """The layers as a program."""
-    program = Program(features=features)
-    made: list[tuple[int, int | None]] = [(0, None)]  # the value of each layer, and the mask of its steps
-    for layer, read in zip(layers, sources(layers), strict=True):
+    program = Program(of.inputs)
+    # Of each input and layer the value that it is, and the mask of its steps.
+    made: list[tuple[int, int | None]] = [(n, None) for n in range(len(of.inputs))]
+    for layer, read in zip(of.layers, of.reads, strict=True):
         given = [made[n] for n in read]
         program.label = layer.label
         made.append(_lower(program, layer, *zip(*given, strict=True)))
-    program.output = made[-1][0]
+    program.outputs = [made[n][0] for n in of.ends]
     return program
 
 

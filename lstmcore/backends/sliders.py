@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from lstmcore.layers import Array, Recurrent, Shape
+from lstmcore.ports import by_name
 
 if TYPE_CHECKING:
-    from lstmcore.backends.program import Program
     from lstmcore.backends.runner import Runner
 
 #: The parts of a stream's state, by name: arrays of these shapes.
@@ -41,18 +41,53 @@ Ask = Callable[[Any], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Busy(RuntimeError):
+    """Somebody is in it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the stream is in use at this moment, by another thread or by a call that a handler of signals has "
+            "interrupted; it belongs to one at a time"
+        )
+
+
+def alone(method: F) -> F:
+    """Only one of an object's methods that are marked so runs at a time: another caller is refused."""
+
+    @functools.wraps(method)
+    def only_one(self: Slider, *args: Any) -> Any:
+        # Between these, and on the way out, Python lets neither another thread nor a handler of signals run. It would
+        # where a function of its own begins or ends, so this is no context manager.
+        was, self.taken = self.taken, True
+        try:
+            if was:
+                raise Busy
+            return method(self, *args)
+        finally:
+            if not was:
+                self.taken = False
+
+    return cast("F", only_one)
+
+
 class Slider(abc.ABC):
     """Sequences of ticks: every window of T ticks is answered, or, without a window, all the ticks so far."""
 
     incremental: bool  # a tick costs a step of each layer; else a whole window
-    x: Array  # (F,): the next tick of stream 0, as `Runner.take` makes it
-    y: Array  # the answer after it
+    xs: list[Array]  # (F,) for each input: the next tick of stream 0, as `Runner.take` makes it
+    ys: list[Array]  # the answer after it, for each output
 
-    def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, runner: Runner, window: int | None) -> None:
+        self.runner = runner
         #: Of the arrays that ticks come in. While there is this view of it, it can be neither resized nor freed.
         self.memory: list[memoryview] = []
-        self.x, self.y = self._buffer(features, dtype), np.zeros(answer, dtype)
-        self._given = self.x
+        self.xs = [self._buffer(one.size, runner.dtype) for one in runner.inputs]
+        self.ys = [np.zeros(answer_shape(output, window), runner.dtype) for output in runner.outputs.values()]
+        #: Where ticks come in before the mean is subtracted: x itself where there is none.
+        self.given = [
+            x if mean is None else self._buffer(x.size, x.dtype) for x, mean in zip(self.xs, runner.means, strict=True)
+        ]
+        self.taken = False
 
     def _buffer(self, size: int, dtype: np.dtype[Any]) -> Array:
         """Zeros (size,)."""
@@ -60,31 +95,40 @@ class Slider(abc.ABC):
         # A view of a view: `base` leads from the ones that users get past this one, so that its shape stays.
         return np.frombuffer(self.memory[-1], dtype).view()
 
-    def input(self) -> Array:
-        """Where `bound` takes ticks from, (F,), as an array whose shape and dtype may be changed: it keeps its own."""
-        return self._given.view()
-
-    def _apart(self, runner: Runner) -> Array:
-        """Where ticks come in before the mean is subtracted: x itself where there is none."""
-        if runner.mean is not None and self._given is self.x:
-            self._given = self._buffer(self.x.size, self.x.dtype)
-        return self._given
+    def input(self) -> Any:
+        """Where `bound` takes ticks from, (F,) for each input, as arrays whose shape and dtype may be changed: it keeps
+        its own."""
+        return by_name((one.name for one in self.runner.inputs), [given.view() for given in self.given])
 
     @abc.abstractmethod
-    def push(self, streams: Array, x: Array, y: Array) -> None:
-        """Ticks (N, F), from `Runner.take`, of the streams (N,) uintp, answered in y (N, *output), NaN before T ticks;
-        all C-contiguous.
+    def push(self, streams: Array, xs: Sequence[Array], ys: Sequence[Array]) -> None:
+        """Ticks (N, F) for each input, from `Runner.take`, of the streams (N,) uintp, answered in (N, *output) for each
+        output, NaN before T ticks; all C-contiguous.
         """
 
     @abc.abstractmethod
-    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
+    def _push_own(self) -> None:
+        """Push the tick in `xs` into stream 0; the answer goes into `ys`."""
+
+    def bound(self, as_tick: Callable[[Any], list[Array]], finite: bool) -> tuple[Run, Ask]:
         """What takes the tick that is in `input()`, and what takes any tick, leaving it there; both answer.
 
         Args:
-            runner: Whose slider this is.
-            as_tick: Makes an array (F,) of a tick, or raises.
+            as_tick: Makes an array (F,) for each input of a tick, or raises.
             finite: Whether `as_tick` is to be asked about NaN and infinity.
         """
+        return functools.partial(self._answer, self.given), lambda x: self._answer(as_tick(x))
+
+    @alone
+    def _answer(self, tick: Sequence[Array]) -> Any:
+        for n, (x, given, came) in enumerate(zip(self.xs, self.given, tick, strict=True)):
+            if came is not given:
+                with np.errstate(over="ignore"):
+                    given[...] = came
+            if given is not x:
+                x[...] = self.runner.take(came, n)
+        self._push_own()
+        return by_name(self.runner.outputs, [y.item() if y.size == 1 else y.copy() for y in self.ys])
 
     @abc.abstractmethod
     def catch_up(self) -> None:
@@ -111,93 +155,47 @@ class Slider(abc.ABC):
         """Go on from such a state."""
 
 
-class Busy(RuntimeError):
-    """Somebody is in it."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the stream is in use at this moment, by another thread or by a call that a handler of signals has "
-            "interrupted; it belongs to one at a time"
-        )
-
-
-def alone(method: F) -> F:
-    """Only one of an object's methods that are marked so runs at a time: another caller is refused."""
-
-    @functools.wraps(method)
-    def only_one(self: OneByOne, *args: Any) -> Any:
-        # Between these, and on the way out, Python lets neither another thread nor a handler of signals run. It would
-        # where a function of its own begins or ends, so this is no context manager.
-        was, self.taken = self.taken, True
-        try:
-            if was:
-                raise Busy
-            return method(self, *args)
-        finally:
-            if not was:
-                self.taken = False
-
-    return cast("F", only_one)
-
-
 class OneByOne(Slider):
     """What the sliders below share: ticks taken one after the other, nothing left to do behind a push.
 
     Of the methods without an underscore only one runs at a time, as in the C core.
     """
 
-    def __init__(self, features: int, answer: tuple[int, ...], dtype: np.dtype[Any], streams: int) -> None:
-        super().__init__(features, answer, dtype)
-        self.seen = [0] * streams
-        self.taken = False
+    def __init__(self, runner: Runner, window: int | None, streams: int, start: Parts) -> None:
+        super().__init__(runner, window)
+        self._start = start
+        #: Of each stream: its state, which nobody writes into, and how many ticks it has seen.
+        self.states: list[tuple[Parts, int]] = [(start, 0)] * streams
 
     @abc.abstractmethod
-    def _take(self, stream: int, x: Array, y: Array) -> None:
-        """One tick (F,), answered in y (*output,)."""
+    def _take(self, state: Parts, seen: int, xs: Sequence[Array], ys: Sequence[Array]) -> Parts:
+        """Answer a stream's (seen + 1)-th tick, (F,) for each input, in (*output,) for each output; its new state."""
 
-    @abc.abstractmethod
-    def _reset(self, stream: int) -> None:
-        """See `Slider.reset`."""
-
-    @abc.abstractmethod
-    def _get(self, stream: int) -> tuple[Parts, int]:
-        """See `Slider.get`."""
-
-    @abc.abstractmethod
-    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
-        """See `Slider.set`."""
+    def _push(self, stream: int, xs: Sequence[Array], ys: Sequence[Array]) -> None:
+        state, seen = self.states[stream]
+        state = self._take(state, seen, xs, ys)
+        self.states[stream] = state, seen + 1  # at once: Ctrl-C may come between any two operations
 
     @alone
-    def push(self, streams: Array, x: Array, y: Array) -> None:
+    def push(self, streams: Array, xs: Sequence[Array], ys: Sequence[Array]) -> None:
         for n, stream in enumerate(streams.tolist()):
-            self._take(stream, x[n], y[n, ...])
+            self._push(stream, [x[n] for x in xs], [y[n, ...] for y in ys])
+
+    def _push_own(self) -> None:
+        self._push(0, self.xs, self.ys)
 
     @alone
     def reset(self, stream: int) -> None:
-        self._reset(stream)
+        self.states[stream] = self._start, 0
 
     @alone
     def get(self, stream: int) -> tuple[Parts, int]:
-        return self._get(stream)
+        state, seen = self.states[stream]
+        return {name: part.copy() for name, part in state.items() if part.size}, seen
 
     @alone
     def set(self, stream: int, parts: Parts, ticks: int) -> None:
-        self._set(stream, parts, ticks)
-
-    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
-        given = self._apart(runner)
-        return functools.partial(self._answer, runner, given), lambda x: self._answer(runner, as_tick(x))
-
-    @alone
-    def _answer(self, runner: Runner, tick: Array) -> Any:
-        given = self._given
-        if tick is not given:
-            with np.errstate(over="ignore"):
-                given[...] = tick
-        if given is not self.x:
-            self.x[...] = runner.take(tick)
-        self._take(0, self.x, self.y)
-        return self.y.item() if self.y.size == 1 else self.y.copy()
+        self.states[stream] = self._start | {name: part.copy() for name, part in parts.items()}, ticks
 
     def catch_up(self) -> None:
         """Nothing."""
@@ -206,7 +204,7 @@ class OneByOne(Slider):
         """Nothing, for there is nothing to catch up with."""
 
     def ticks(self, stream: int) -> int:
-        return self.seen[stream]
+        return self.states[stream][1]
 
 
 class ReferenceSteps(OneByOne):
@@ -214,33 +212,17 @@ class ReferenceSteps(OneByOne):
 
     incremental = True
 
-    def __init__(self, program: Program, answer: tuple[int, ...], dtype: np.dtype[Any], streams: int) -> None:
+    def __init__(self, runner: Runner, streams: int) -> None:
         from lstmcore.backends.numpy import Steps
 
-        super().__init__(program.features, answer, dtype, streams)
-        self.steps = Steps(program, dtype)
-        #: Of each stream: its states by name, and how many ticks it has seen.
-        self.states: list[tuple[Parts, int]] = [(self.steps.start(), 0) for _ in range(streams)]
+        self.steps = Steps(runner.program, runner.dtype)
+        super().__init__(runner, None, streams, self.steps.start())
 
-    def _take(self, stream: int, x: Array, y: Array) -> None:
-        states, seen = self.states[stream]
-        answer, new = self.steps.take(x, states)
-        y[...] = answer.reshape(y.shape)
-        self.states[stream] = new, seen + 1  # at once: Ctrl-C may come between any two operations
-
-    def ticks(self, stream: int) -> int:
-        return self.states[stream][1]
-
-    def _reset(self, stream: int) -> None:
-        self.states[stream] = self.steps.start(), 0
-
-    def _get(self, stream: int) -> tuple[Parts, int]:
-        states, seen = self.states[stream]
-        return {name: row[np.newaxis].copy() for name, row in states.items() if row.size}, seen
-
-    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
-        start = self.steps.start()
-        self.states[stream] = start | {name: part[0].copy() for name, part in parts.items()}, ticks
+    def _take(self, state: Parts, seen: int, xs: Sequence[Array], ys: Sequence[Array]) -> Parts:
+        answers, new = self.steps.take(xs, state)
+        for y, answer in zip(ys, answers, strict=True):
+            y[...] = answer.reshape(y.shape)
+        return new
 
 
 class WholeWindows(OneByOne):
@@ -248,28 +230,26 @@ class WholeWindows(OneByOne):
 
     incremental = False
 
-    def __init__(self, runner: Runner, answer: tuple[int, ...], window: int, streams: int) -> None:
-        super().__init__(runner.features, answer, runner.dtype, streams)
-        self.runner = runner
-        #: What a state calls them: those of a model with a mean are not the ticks as they came.
-        self.part = "history" if runner.mean is None else "history_less_mean"
-        #: The last T ticks of each stream, the newest last.
-        self.windows = np.zeros((streams, window, runner.features), runner.dtype)
+    def __init__(self, runner: Runner, window: int, streams: int) -> None:
+        self.window = window
+        #: Of each sequence, its number among the inputs, by what a state calls its last T ticks, the newest last: those
+        #: of an input with a mean are not the ticks as they came.
+        self.parts = {
+            "history"
+            + ("" if len(runner.inputs) == 1 else f" of {one.name}")
+            + ("" if mean is None else "_less_mean"): n
+            for n, (one, mean) in enumerate(zip(runner.inputs, runner.means, strict=True))
+            if one.rank == "sequence"
+        }
+        start = {name: np.zeros((window, runner.inputs[n].size), runner.dtype) for name, n in self.parts.items()}
+        super().__init__(runner, window, streams, start)
 
-    def _take(self, stream: int, x: Array, y: Array) -> None:
-        window = np.concatenate([self.windows[stream, 1:], x[np.newaxis]])
-        seen = self.seen[stream] + 1
-        y[...] = self.runner.run_window(window) if seen >= len(window) else np.nan
-        self.windows[stream] = window  # only now, and in one go: an answer may be interrupted
-        self.seen[stream] = seen
-
-    def _reset(self, stream: int) -> None:
-        self.windows[stream] = 0
-        self.seen[stream] = 0
-
-    def _get(self, stream: int) -> tuple[Parts, int]:
-        return {self.part: self.windows[stream].copy()}, self.seen[stream]
-
-    def _set(self, stream: int, parts: Parts, ticks: int) -> None:
-        self.windows[stream] = parts[self.part]
-        self.seen[stream] = ticks
+    def _take(self, state: Parts, seen: int, xs: Sequence[Array], ys: Sequence[Array]) -> Parts:
+        windows = {name: np.concatenate([state[name][1:], xs[n][np.newaxis]]) for name, n in self.parts.items()}
+        whole = list(xs)  # a vector counts for this tick's answer alone
+        for name, n in self.parts.items():
+            whole[n] = windows[name]
+        answers = self.runner.run_window(whole) if seen + 1 >= self.window else [np.nan] * len(ys)
+        for y, answer in zip(ys, answers, strict=True):
+            y[...] = answer
+        return windows

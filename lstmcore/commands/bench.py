@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 import lstmcore
-from lstmcore import commands, files, terminal
+from lstmcore import commands, files, summary, terminal
 from lstmcore.errors import BackendError
 from lstmcore.measure import bench, peers
 from lstmcore.measure.comparison import steps_of
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     names = [] if options.peers == "none" else options.peers.split(",") if options.peers else peers.installed()
     peers.ask(names)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
+    summary.check_single(model, options.model)
     steps = steps_of(model, options.window)
     contenders = own(model, everything=options.backend == "auto" and options.kernel is None)
     contenders += others(names, model, steps, options.threads, options.compile)

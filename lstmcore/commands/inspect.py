@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import lstmcore
-from lstmcore import commands, terminal
+from lstmcore import commands, summary, terminal
 from lstmcore.folding import fold
 from lstmcore.layers import Array, show
 from lstmcore.text import clean
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         f"{clean(options.model)}: {facts['bytes']:,} bytes, {facts['parameters']:,} parameters, ",
         end="",
     )
-    print(f"{facts['dtype']}, window {facts['window']} -> {facts['answer']}\n")
+    print(f"{facts['dtype']}, {summary.takes_and_gives(model)}\n")
     terminal.table(["layer", "kind", "gives", ">parameters", "settings"], model.summary(), "Layers")
     terminal.table(
         ["layer", "kind", "compiled"],
@@ -89,8 +89,10 @@ def _show_plan(model: lstmcore.Model) -> None:
 def describe(model: lstmcore.Model) -> dict[str, Any]:
     """What there is to say about a model, ready for JSON."""
     return {
-        "window": show(("T" if model.steps is None else model.steps, model.input_size)),
-        "answer": show(model.output_shape),
+        "inputs": {
+            one.name: show(tuple(model.steps or n if n == "T" else n for n in one.shape)) for one in model.inputs
+        },
+        "outputs": {name: show(shape) for name, shape in model.outputs.items()},
         "dtype": str(model.dtype),
         "parameters": sum(w.size for w in model.parameters.values()),
         "layers": [
@@ -104,7 +106,7 @@ def describe(model: lstmcore.Model) -> dict[str, Any]:
 
 def _compiled(model: lstmcore.Model) -> list[dict[str, str]]:
     """Each layer as it comes out of folding: kept, changed or gone."""
-    left = {layer.name: layer for layer in fold(model.layers)}
+    left = {layer.name: layer for layer in fold(model.wiring).layers}
     rows = []
     for layer in model.layers:
         folded = left.get(layer.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lstmcore import commands, files, terminal
+from lstmcore import commands, files, summary, terminal
 from lstmcore import data as data_files
 
 PICTURES = ("overview", "score", "attribution", "state", "gates")
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     from lstmcore import plot
 
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
+    summary.check_single(model, options.model)
     columns = options.columns.split(",") if options.columns else None
     series, notes, names = data_files.read(options.data, columns)
     for text in notes:

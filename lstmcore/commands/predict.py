@@ -19,7 +19,7 @@ from typing import TextIO
 import numpy as np
 
 import lstmcore
-from lstmcore import commands, files, terminal
+from lstmcore import commands, files, summary, terminal
 from lstmcore import data as data_files
 from lstmcore.layers import Array, Scaler
 from lstmcore.text import listed, quoted
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
         commands.check_new(options.out, options.force, options.model, options.data)
     data_files.ask(options.data)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
+    summary.check_single(model, options.model)
     series, notes, names = data_files.read(options.data, _columns(options.columns))
     for text in notes:
         terminal.note(text)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import lstmcore
-from lstmcore import commands, files, terminal
+from lstmcore import commands, files, summary, terminal
 from lstmcore.demo.market import FEATURES, TICK_SIZE
 from lstmcore.feed import delays, engines
 from lstmcore.feed.recording import Recording
@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     names = engines.NAMES if options.engine == "both" else (options.engine,)
     peers.ask([name for name in names if name in peers.NAMES])
     model = lstmcore.load(options.model, backend=options.backend, kernel=options.kernel)
+    summary.check_single(model, options.model)
     window = steps_of(model, options.window)
     features = Features(options.tick_size, options.features.split(","))
     if len(features.names) != model.input_size:

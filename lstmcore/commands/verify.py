@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 import lstmcore
-from lstmcore import commands, data, terminal
+from lstmcore import commands, data, summary, terminal
 from lstmcore.backends import NAMES
 from lstmcore.commands import modules, runtimes
 from lstmcore.formats import READERS
@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"tolerance: expected a number of at least 0, got {options.tolerance}")
     data.ask(options.inputs)
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
+    summary.check_single(model, options.model)
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         other, what, fixed, lengths = _other(model, options)
     if fixed and options.window not in (None, fixed):

@@ -1,13 +1,12 @@
 """The project's own files: safetensors, weights under torch's names, the architecture in the metadata.
 
-The metadata holds one key, "lstmcore": JSON with the format's version and, for each layer, its kind, name and
-settings. Weights are stored under `{layer}.{torch's name}`. A file is read as if an enemy had written it: sizes
-are checked against the settings before anything is allocated, and every key is used or refused.
+The metadata holds one key, "lstmcore": JSON with the format's version, the model's inputs and outputs and, for each
+layer, its kind, name and settings. Weights are stored under `{layer}.{torch's name}`. A file is read as if an enemy had
+written it: sizes are checked against the settings before anything is allocated, and every key is used or refused.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
@@ -26,15 +25,20 @@ from lstmcore.formats.torch.torch_file import strip_prefixes
 from lstmcore.formats.torch.torch_state_dict import build
 from lstmcore.formats.torch.torch_suggest import no_layers
 from lstmcore.formats.weights import Spec, Stored, read_layers
-from lstmcore.layers import KINDS, Array, Layer
+from lstmcore.layers import KINDS, Array, Input, Layer
+from lstmcore.layers.wiring import Wiring
 
 if TYPE_CHECKING:
     from lstmcore.model import Model
 
-VERSION = 2  # 2: further layers and settings, and layers that name what they read
+VERSION = 3  # others were never released
 KEY = "lstmcore"
 STATE = "lstmcore_state"  # the key in the files of streams' states
 DTYPES = "F32", "F64"
+#: What an input has besides its name, rank and size, and a model besides its layers, inputs and outputs. Each says the
+#: one thing that this version knows; there is room for more.
+INPUT_FACTS = {"dtype": "float32", "range": None, "features": None}
+FACTS: dict[str, Any] = {"states": None, "weights": None}
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -45,13 +49,16 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         {"kind": type(x).__name__, "name": x.name, "settings": x.settings(), "inputs": list(x.inputs)}
         for x in model.layers
     ]
-    metadata = {KEY: json.dumps({"version": VERSION, "layers": layers})}
+    inputs = [{"name": x.name, "rank": x.rank, "size": x.size, **INPUT_FACTS} for x in model.inputs]
+    outputs = [{"name": name, "layer": layer} for name, layer in model.wiring.outputs.items()]
+    ports = {"inputs": inputs, "outputs": outputs}
+    metadata = {KEY: json.dumps({"version": VERSION, **ports, **FACTS, "layers": layers})}
     # safetensors writes the buffer as it lies and ignores strides; layers hold contiguous arrays only.
     write_whole(path, safetensors.numpy.save(dict(model.parameters), metadata))
 
 
-def read(path: str | os.PathLike[str], layers: Any = None) -> list[Layer]:
-    """The layers in the file at `path`; one that lstmcore did not write is a state_dict, which needs `layers`.
+def read(path: str | os.PathLike[str], layers: Any = None) -> Wiring | list[Layer]:
+    """The model in the file at `path`; one that lstmcore did not write is a state_dict, which needs `layers`.
 
     Raises FileNotFoundError and ModelFormatError; ValueError and TypeError for `layers` that are none or not needed.
     """
@@ -71,11 +78,11 @@ def read(path: str | os.PathLike[str], layers: Any = None) -> list[Layer]:
             return build(arrays, entries, file)
         if layers is not None:
             raise ValueError(f"{file}: layers: this file has its architecture; leave them out")
-        specs = _parse_metadata(file, metadata[KEY])
+        specs, inputs, outputs = _parse_metadata(file, metadata[KEY])
         stored = {
             key: Stored(key, x.shape, functools.partial(_read, x, f"{file}: {key}")) for key, x in tensors.items()
         }
-        return read_layers(file, specs, stored)
+        return read_layers(file, specs, stored, inputs=inputs, outputs=outputs)
 
 
 def _read(tensor: Tensor, what: str) -> Array:
@@ -84,24 +91,58 @@ def _read(tensor: Tensor, what: str) -> Array:
     return tensor.read()
 
 
-def _parse_metadata(file: str, text: str) -> list[Spec]:
-    """Every layer, its settings checked."""
+def _parse_metadata(file: str, text: str) -> tuple[list[Spec], list[Input], dict[str, str]]:
+    """Every layer, its settings checked; the inputs; and the layer that each output is."""
     data = parse(text.encode(), f"{file}: metadata {KEY!r}", allowed(os.path.getsize(file)), finite=False)
     version = data.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
-        raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads versions 1 to {VERSION}")
-    specs = data.get("layers")
-    if data.keys() != {"version", "layers"} or not isinstance(specs, list):
-        raise ModelFormatError(f"{file}: metadata {KEY!r}: expected a version and a list of layers, got {sorted(data)}")
-    return [_parse_layer(file, n, spec, version) for n, spec in enumerate(specs)]
+    if not isinstance(version, int) or isinstance(version, bool) or version != VERSION:
+        raise ModelFormatError(f"{file}: format version {version!r}; this lstmcore reads version {VERSION}")
+    lists = ("layers", "inputs", "outputs")
+    if data.keys() != {"version", *lists, *FACTS} or not all(isinstance(data[key], list) for key in lists):
+        raise ModelFormatError(
+            f"{file}: metadata {KEY!r}: expected a version, lists of {', '.join(lists)}, and {', '.join(FACTS)}, got "
+            f"{sorted(data)}"
+        )
+    _check_facts(data, FACTS, file)
+    outputs: dict[str, str] = {}
+    for n, spec in enumerate(data["outputs"]):
+        what = f"{file}: output {n}"
+        name, layer = _values(spec, ("name", "layer"), what)
+        if not isinstance(name, str) or not isinstance(layer, str) or name in outputs:
+            raise ModelFormatError(f"{what}: expected a name of its own and a layer's, got {spec!r:.200}")
+        outputs[name] = layer
+    inputs = [_parse_input(f"{file}: input {n}", spec) for n, spec in enumerate(data["inputs"])]
+    return [_parse_layer(file, n, spec) for n, spec in enumerate(data["layers"])], inputs, outputs
 
 
-def _parse_layer(file: str, n: int, spec: Any, version: int) -> Spec:
-    what = f"{file}: layer {n}"
-    keys = {"kind", "name", "settings"} | ({"inputs"} if version > 1 else set())
-    if not isinstance(spec, dict) or spec.keys() != keys:
+def _values(spec: Any, keys: tuple[str, ...], what: str) -> list[Any]:
+    """What an object has under exactly these keys."""
+    if not isinstance(spec, dict) or spec.keys() != set(keys):
         raise ModelFormatError(f"{what}: expected {', '.join(sorted(keys))}, got {spec!r:.200}")
-    kind, name, settings, inputs = spec["kind"], spec["name"], spec["settings"], spec.get("inputs", [])
+    return [spec[key] for key in keys]
+
+
+def _check_facts(found: dict[str, Any], known: dict[str, Any], what: str) -> None:
+    for key, value in known.items():
+        if found[key] != value:
+            raise ModelFormatError(
+                f"{what}: {key}: this lstmcore knows {json.dumps(value)} alone, got {found[key]!r:.200}; a newer one "
+                f"may read it"
+            )
+
+
+def _parse_input(what: str, spec: Any) -> Input:
+    name, rank, size, *_ = _values(spec, ("name", "rank", "size", *INPUT_FACTS), what)
+    _check_facts(spec, INPUT_FACTS, what)
+    try:
+        return Input(name, size, rank)
+    except ValueError as error:
+        raise ModelFormatError(f"{what}: {error}") from None
+
+
+def _parse_layer(file: str, n: int, spec: Any) -> Spec:
+    what = f"{file}: layer {n}"
+    kind, name, settings, inputs = _values(spec, ("kind", "name", "settings", "inputs"), what)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ModelFormatError(f"{what}: kind {kind!r:.200}; known are {sorted(KINDS)}")
     if not isinstance(name, str) or not name or not isinstance(settings, dict):
@@ -109,8 +150,7 @@ def _parse_layer(file: str, n: int, spec: Any, version: int) -> Spec:
     if not isinstance(inputs, list) or not all(isinstance(read, str) for read in inputs):
         raise ModelFormatError(f"{what}, {name!r}: inputs: expected a list of layers' names, got {inputs!r:.200}")
     cls = KINDS[kind]
-    later = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata.get("since", 1) > version}
     try:
-        return Spec(name, cls, cls.check_settings({**later, **settings}), tuple(inputs))
+        return Spec(name, cls, cls.check_settings(settings), tuple(inputs))
     except ValueError as error:
         raise ModelFormatError(f"{what}, {name!r}: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lstmcore.errors import ModelFormatError
 from lstmcore.layers import Array, Layer
-from lstmcore.layers.wiring import check_layers
+from lstmcore.layers.wiring import Wiring, wire
 
 
 class Spec(NamedTuple):
@@ -27,13 +27,14 @@ class Stored(NamedTuple):
     read: Callable[[], Array]
 
 
-def read_layers(what: str, specs: Sequence[Spec], stored: Mapping[str, Stored]) -> list[Layer]:
-    """The layers with their weights.
+def read_layers(what: str, specs: Sequence[Spec], stored: Mapping[str, Stored], **ports: Any) -> Wiring:
+    """The layers with their weights, wired.
 
     Args:
         what: The beginning of every error: the file.
         specs: All layers of a model, their settings checked.
         stored: The arrays by `{layer}.{weight}`.
+        ports: `inputs` and `outputs`, as `wire` takes them.
 
     Raises:
         ModelFormatError: A weight that is missing, of another shape, or that no layer uses; layers that do not fit.
@@ -58,7 +59,6 @@ def read_layers(what: str, specs: Sequence[Spec], stored: Mapping[str, Stored]) 
         first = min(found.key for found in left.values())
         raise ModelFormatError(f"{what}: {first}: no layer uses this key ({len(left)} such)")
     try:
-        check_layers(tuple(layers))
-    except ValueError as error:
+        return wire(layers, **ports)
+    except (ValueError, TypeError) as error:
         raise ModelFormatError(f"{what}: {error}") from None
-    return layers

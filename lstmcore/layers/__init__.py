@@ -31,6 +31,7 @@ from lstmcore.layers.kinds import (
     Tanh,
 )
 from lstmcore.layers.recurrent import GRU, LSTM, RNN, Recurrent
+from lstmcore.layers.wiring import Input
 
 __all__ = [
     "ELU",
@@ -47,6 +48,7 @@ __all__ = [
     "Concat",
     "Dropout",
     "Flatten",
+    "Input",
     "Last",
     "Layer",
     "LayerNorm",

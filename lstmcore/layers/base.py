@@ -21,8 +21,8 @@ Shape = tuple[int | str, ...]
 MAX_SIZE = 1 << 20  # features, units, steps: beyond any model this is for, far below integer overflow
 MAX_LAYERS = 1 << 10
 
-#: Of a setting that came with version 2 of the file format: files of version 1 lack it, and mean its default.
-NEW = {"since": 2}
+#: Of a setting that most layers leave as it is: it is shown where it is not.
+RARE = {"rare": True}
 
 #: What `inputs` calls the model's own input.
 INPUT = "input"
@@ -93,12 +93,12 @@ class Layer:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _NOT_SETTINGS}
 
     def shown(self) -> dict[str, Any]:
-        """The settings that say something: those of the first format, and others where they are not as usual."""
+        """The settings that say something: those that differ from layer to layer, and rare ones not as usual."""
         fields = {f.name: f for f in dataclasses.fields(self)}
         shown = {
             key: value
             for key, value in self.settings().items()
-            if fields[key].metadata.get("since", 1) == 1 or value != self.usual_setting(key)
+            if not fields[key].metadata.get("rare", False) or value != self.usual_setting(key)
         }
         return shown | ({"inputs": listed(self.inputs)} if self.inputs else {})
 

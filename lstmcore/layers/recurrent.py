@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from lstmcore.layers.activations import Activation, parse
-from lstmcore.layers.base import NEW, Array, Layer, Shape
+from lstmcore.layers.base import RARE, Array, Layer, Shape
 from lstmcore.text import quoted
 
 MERGES = ("concat", "sum", "mean", "mul")
@@ -33,11 +33,11 @@ class Recurrent(Layer):
     num_layers: int = 1
     bias: bool = True
     return_sequences: bool = False
-    bidirectional: bool = field(default=False, metadata=NEW)
-    merge: str = field(default="concat", metadata=NEW)
-    activations: str = field(default="", metadata=NEW)
-    clip: float = field(default=0.0, metadata=NEW | {"least": 0})
-    learned_state: bool = field(default=False, metadata=NEW)
+    bidirectional: bool = field(default=False, metadata=RARE)
+    merge: str = field(default="concat", metadata=RARE)
+    activations: str = field(default="", metadata=RARE)
+    clip: float = field(default=0.0, metadata=RARE | {"least": 0})
+    learned_state: bool = field(default=False, metadata=RARE)
 
     pointwise: ClassVar[bool] = False
     #: Gates in the order in which their rows are stacked; torch's.
@@ -169,11 +169,11 @@ class LSTM(Recurrent):
     gates' products and the cell are normalised (Ba et al. 2016).
     """
 
-    proj_size: int = field(default=0, metadata=NEW | {"least": 0, "variation": True})
-    peepholes: bool = field(default=False, metadata=NEW | {"variation": True})
-    coupled: bool = field(default=False, metadata=NEW | {"variation": True})
-    layer_norm: bool = field(default=False, metadata=NEW | {"variation": True})
-    norm_eps: float = field(default=1e-5, metadata=NEW | {"least": 0})
+    proj_size: int = field(default=0, metadata=RARE | {"least": 0, "variation": True})
+    peepholes: bool = field(default=False, metadata=RARE | {"variation": True})
+    coupled: bool = field(default=False, metadata=RARE | {"variation": True})
+    layer_norm: bool = field(default=False, metadata=RARE | {"variation": True})
+    norm_eps: float = field(default=1e-5, metadata=RARE | {"least": 0})
 
     gates: ClassVar[str] = "ifgo"
     usual: ClassVar[str] = "sigmoid tanh tanh"

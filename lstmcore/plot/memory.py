@@ -31,6 +31,7 @@ from lstmcore.plot.canvas import (
     whole,
     whole_numbers,
 )
+from lstmcore.summary import check_single
 from lstmcore.text import plotted, quoted
 from lstmcore.trace import Steps, Trace, one_window
 
@@ -136,7 +137,8 @@ def score(model: Model, window: npt.ArrayLike, *, into: Canvas | None = None) ->
 def growing_answers(model: Model, window: npt.ArrayLike) -> Array:
     """The answer to the first 1, 2, ..., T ticks of a window, each output: (T, outputs). Errors: see `score`."""
     _check("model", model, Model)
-    x = one_window(model, window, np.dtype(np.float64))
+    check_single(model, "model")
+    (x,) = one_window(model, window, np.dtype(np.float64))
     if model.steps is not None:
         raise ValueError(f"model: it answers windows of {model.steps} ticks only (Flatten), not as they grow")
     ticks = len(x)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lstmcore.inputs import ON_NAN, as_choice, as_integer
 from lstmcore.layers import Array
+from lstmcore.ports import Given, by_name
 from lstmcore.streaming import states
-from lstmcore.streaming.streams import Answer, as_tick, as_ticks, check_window, digest, facts
+from lstmcore.streaming.streams import (
+    Answer,
+    answers_of,
+    as_tick,
+    as_ticks,
+    check_window,
+    digest,
+    facts,
+    room_for,
+)
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -83,18 +92,19 @@ class SlidingPool:
         """Whether a push costs one step of each layer, not a whole window."""
         return self._slider.incremental
 
-    def push(self, stream: Hashable, x: npt.ArrayLike) -> Answer:
-        """One tick (F,) of one stream: its answer, NaN before its T-th tick.
+    def push(self, stream: Hashable, x: Given) -> Answer:
+        """One tick (F,) of one stream: its answer, NaN before its T-th tick; of several inputs or outputs by names, as
+        `SlidingWindow.push`.
 
         Raises:
             KeyError: An unknown stream.
             ValueError, TypeError: As `push_many`. The stream is then as it was before.
         """
-        runner = self._model.runner
-        y = self._push([self._number(stream)], runner.take(as_tick(x, runner, self._raise))[np.newaxis])
-        return float(y[0]) if y.ndim == 1 else y[0]
+        runner, number = self._model.runner, self._number(stream)
+        ys = self._push([number], [tick[np.newaxis] for tick in runner.take_all(as_tick(x, runner, self._raise))])
+        return by_name(runner.outputs, [y.item() if y.size == 1 else y[0] for y in ys])
 
-    def push_many(self, streams: Iterable[Hashable], x: npt.ArrayLike) -> Array:
+    def push_many(self, streams: Iterable[Hashable], x: Given) -> Any:
         """A tick of each of N streams, in this order where one occurs twice: (N, F) -> (N,) or (N, outputs).
 
         Raises:
@@ -107,13 +117,13 @@ class SlidingPool:
         None of the streams has then taken its tick.
         """
         numbers = [self._number(name) for name in _no_string(streams)]
-        return self._push(numbers, as_ticks(x, self._model.runner, self._raise, len(numbers)))
+        runner = self._model.runner
+        return answers_of(runner, self._push(numbers, as_ticks(x, runner, self._raise, len(numbers))))
 
-    def _push(self, numbers: Sequence[int], ticks: Array) -> Array:
-        like = self._slider.y
-        y = np.empty((len(ticks), *like.shape), like.dtype)
-        self._slider.push(np.array(numbers, np.uintp), ticks, y)
-        return y.reshape(len(y)) if like.size == 1 else y
+    def _push(self, numbers: Sequence[int], xs: Sequence[Array]) -> list[Array]:
+        ys = room_for(self._slider, len(numbers))
+        self._slider.push(np.array(numbers, np.uintp), xs, ys)
+        return ys
 
     def catch_up(self) -> None:
         """Let all windows in flight take their streams' last ticks' steps now."""
@@ -209,7 +219,7 @@ class SlidingPool:
 
     def __repr__(self) -> str:
         ready = sum(self.ready(stream) for stream in self._numbers)
-        about = facts(self.model, self.window, self._slider.y.shape)
+        about = facts(self.model, self.window, self._slider)
         return f"<SlidingPool: {', '.join([f'{len(self._numbers):,} streams', *about, f'{ready:,} ready'])}>"
 
     def __reduce__(self) -> NoReturn:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from lstmcore.inputs import as_integer, as_out, as_real
+from lstmcore.inputs import as_integer
 from lstmcore.layers import Array
+from lstmcore.ports import Given, as_outs, as_series, by_name, sizes_of
 from lstmcore.stopping import Workers
 from lstmcore.streaming.streams import check_window
 from lstmcore.terminal import progress
@@ -27,54 +27,60 @@ LONG = 1 << 17  # ticks from which on a progress bar is shown
 
 def predict_windows(
     model: Model,
-    series: npt.ArrayLike,
+    series: Given,
     window: int,
     stride: int = 1,
     *,
     threads: int = 1,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """See `Model.predict_windows`."""
     length, stride, threads = (
         check_window(model, window),
         as_integer(stride, "stride", 1),
         as_integer(threads, "threads", 1),
     )
-    ticks = as_real(series, "series")
-    if ticks.ndim != 2 or ticks.shape[1] != model.input_size:
-        raise ValueError(f"series: expected (rows, {model.input_size}), got shape {ticks.shape}")
-    if len(ticks) < length:
-        raise ValueError(f"series: expected at least the window's {length} rows, got {len(ticks)}")
-    count = (len(ticks) - length) // stride + 1
-    stride = min(stride, len(ticks))  # all that is longer is one window
-    shape = (count, *(n if isinstance(n, int) else length for n in model.output_shape))
-    dtype = model.runner.dtype
-    answers = np.empty(shape, dtype) if out is None else as_out(out, shape, dtype)
-    if np.shares_memory(ticks, answers):
-        raise ValueError("out: it shares memory with the series, of which later windows would read answers")
-    if _share_a_file(ticks, answers):
-        raise ValueError("out: it maps the part of a file that the series maps; later windows would read answers")
+    runner, inputs = model.runner, model.inputs
+    xs, count = as_series(series, inputs, length, stride)
+    rows = next(len(x) for one, x in zip(inputs, xs, strict=True) if one.rank == "sequence")
+    stride = min(stride, rows)  # all that is longer is one window
+    shapes = {name: (count, *sizes_of(output, length)) for name, output in runner.outputs.items()}
+    answers = as_outs(out, shapes, runner.dtype)
+    for n, y in enumerate(answers):
+        _check_apart([*xs, *answers[:n]], y)
     at_once = max(1, TICKS_AT_ONCE // stride)
 
     def work(first: int) -> int:
-        n = min(at_once, count - first)
-        rows = slice(first * stride, (first + n - 1) * stride + length)
-        part = model.runner.take(ticks[rows])
-        model.runner.run_windows(part, length, stride, answers[first : first + n])
-        return first + n
+        some = slice(first, min(first + at_once, count))
+        ticks = slice(first * stride, (some.stop - 1) * stride + length)
+        parts = [
+            runner.take(x[ticks if one.rank == "sequence" else some], n)
+            for n, (one, x) in enumerate(zip(inputs, xs, strict=True))
+        ]
+        runner.run_windows(parts, length, stride, [y[some] for y in answers])
+        return int(some.stop)
 
     pieces = range(0, count, at_once)
     if threads == 1:
-        _follow(map(work, pieces), count, len(ticks))
+        _follow(map(work, pieces), count, rows)
     else:
         crew = Workers(threads)
         try:
             # In order, so that what is done is what the last result says.
-            _follow(crew.map(work, pieces), count, len(ticks))
+            _follow(crew.map(work, pieces), count, rows)
         finally:
             crew.given_up[0] = 1  # before any function of Python begins, which a handler of signals may end at once
             crew.wait()
-    return answers if out is None else out
+    return by_name(runner.outputs, answers) if out is None else out
+
+
+def _check_apart(others: Sequence[Array], out: Array) -> None:
+    """Raise ValueError for room that lies where a series does, or other room."""
+    for other in others:
+        if np.shares_memory(other, out):
+            raise ValueError("out: it shares memory with the series, of which later windows would read answers")
+        if _share_a_file(other, out):
+            raise ValueError("out: it maps the part of a file that the series maps; later windows would read answers")
 
 
 def _share_a_file(first: Array, second: Array) -> bool:

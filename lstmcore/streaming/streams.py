@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from lstmcore.inputs import ON_NAN, as_choice, as_flag, as_integer, as_real, check_finite
+from lstmcore import ports
+from lstmcore.inputs import ON_NAN, as_choice, as_flag, as_integer, check_finite
 from lstmcore.layers import Array, show
+from lstmcore.ports import Given, by_name
 from lstmcore.streaming import states
+from lstmcore.text import NAME, clean, quoted
 
 if TYPE_CHECKING:
     from typing import NoReturn, Self
 
     from lstmcore.backends.runner import Runner
+    from lstmcore.backends.sliders import Slider
     from lstmcore.model import Model
 
-#: What `push` answers: a float where the model has one output, else an array of its own.
-Answer = float | Array
+#: What `push` answers: a float where the model answers with one number, else an array of its own; of a model with
+#: several outputs a dict of such by their names.
+Answer = Any
 
 TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
 ONLY = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as such a piece names it
@@ -42,7 +47,7 @@ class Stream:
         self._raise = on_nan == "raise"
         # No reference to self in these: a stream is freed, and its thread ends, when the last name for it goes.
         check = functools.partial(as_tick, runner=model.runner, finite=self._raise)
-        run, self._ask = slider.bound(model.runner, check, self._raise)
+        run, self._ask = slider.bound(check, self._raise)
         #: `push_bound()` takes the tick that stands in `input` and answers: nothing is checked.
         self.push_bound: Callable[[], Answer] = run
         if type(self).push is Stream.push:
@@ -54,10 +59,11 @@ class Stream:
         return self._model
 
     @property
-    def input(self) -> Array:
+    def input(self) -> Any:
         """A view of the next tick's buffer, (F,), in float32 (with the numpy backend, the model's dtype).
 
-        Each look at it makes a new view of the same memory: take it once, and write every tick into it.
+        Of a model with several inputs, a dict of such views. Each look makes new views of the same memory: take them
+        once, and write every tick into them.
         """
         return self._slider.input()
 
@@ -65,8 +71,11 @@ class Stream:
     def input(self, _: NoReturn) -> None:
         raise AttributeError("input: the buffer stays where it is; write into it, stream.input[...] = tick")
 
-    def push(self, x: npt.ArrayLike) -> Answer:
-        """Take one tick (F,): the answer after it, a float where the model has one output, else an array.
+    def push(self, x: Given) -> Answer:
+        """Take one tick (F,): the answer after it, a float where the model answers with one number, else an array.
+
+        A model with several inputs takes a mapping of ticks, and one with several outputs answers with a dict. An input
+        that is a vector counts for this tick's answer alone.
 
         Raises:
             ValueError: Another number of features; with `on_nan="raise"`, a NaN or infinity. The stream is then as
@@ -75,22 +84,22 @@ class Stream:
             RuntimeError: The stream is in use at this moment, by another thread or by a call that a handler of signals
                 has interrupted; so do all other methods.
         """
-        answer: Answer = self._ask(x)
-        return answer
+        return self._ask(x)
 
-    def push_many(self, x: npt.ArrayLike) -> Array:
-        """Take ticks (N, F), oldest first: the answers after each, (N,), or (N, outputs) for several outputs.
+    def push_many(self, x: Given) -> Any:
+        """Take ticks (N, F), oldest first: the answers after each, (N,), or (N, outputs) for several numbers.
+
+        Of several inputs a mapping, of several outputs a dict, as `push`.
 
         Raises:
             ValueError, TypeError: As `push`.
         """
-        ticks = as_ticks(x, self._model.runner, self._raise)
-        like = self._slider.y
-        y = np.empty((len(ticks), *like.shape), like.dtype)
-        for n in range(0, len(ticks), TICKS_AT_ONCE):
+        xs = as_ticks(x, self._model.runner, self._raise)
+        ys = room_for(self._slider, len(xs[0]))
+        for n in range(0, len(xs[0]), TICKS_AT_ONCE):
             some = slice(n, n + TICKS_AT_ONCE)
-            self._slider.push(ONLY[: len(ticks[some])], ticks[some], y[some])
-        return y.reshape(len(y)) if like.size == 1 else y
+            self._slider.push(ONLY[: len(xs[0][some])], [x[some] for x in xs], [y[some] for y in ys])
+        return answers_of(self._model.runner, ys)
 
     def catch_up(self) -> None:
         """Do now, off the critical path, what the next push would begin with: see the two kinds of stream."""
@@ -144,7 +153,7 @@ class Stream:
         return f"<{type(self).__name__}: {', '.join(self._facts())}>"
 
     def _facts(self) -> list[str]:
-        return [*facts(self.model, self._window, self._slider.y.shape), f"{self.ticks:,} ticks so far"]
+        return [*facts(self.model, self._window, self._slider), f"{self.ticks:,} ticks so far"]
 
     def __reduce__(self) -> NoReturn:
         states.refuse_to_pickle(self)
@@ -155,30 +164,51 @@ class Stream:
         return self
 
 
-def as_tick(x: npt.ArrayLike, runner: Runner, finite: bool) -> Array:
-    """`x` as a tick (F,) in a dtype of its own, for `Runner.take`. Raises as `Stream.push` does."""
-    array, shape = as_real(x, "tick"), (runner.features,)
-    if array.shape != shape:
-        raise ValueError(f"tick: expected shape {shape}, got {array.shape}")
+def as_tick(x: Given, runner: Runner, finite: bool) -> list[Array]:
+    """A tick (F,) of each input in a dtype of its own, for `Runner.take`. Raises as `Stream.push` does."""
+    given = ports.as_tick(x, runner.inputs)
     if finite:
-        check_finite(runner.take(array), array)
-    return array
+        _check_finite(runner, runner.take_all(given), given)
+    return given
 
 
-def as_ticks(x: npt.ArrayLike, runner: Runner, finite: bool, count: int | None = None) -> Array:
-    """`x` as `Runner.take` makes ticks (N, F), `count` of them where it is given. Raises as `Stream.push_many` does."""
-    array, features = as_real(x, "ticks"), runner.features
-    if array.ndim != 2 or array.shape[1] != features or count not in (None, len(array)):
-        raise ValueError(f"ticks: expected ({'N' if count is None else count}, {features}), got shape {array.shape}")
-    ticks = runner.take(array)
+def as_ticks(x: Given, runner: Runner, finite: bool, count: int | None = None) -> list[Array]:
+    """Ticks (N, F) of each input as `Runner.take` makes them, `count` of them where it is given.
+
+    Raises as `Stream.push_many` does.
+    """
+    given = ports.as_ticks(x, runner.inputs, count)
+    taken = runner.take_all(given)
     if finite:
-        check_finite(ticks, array)
-    return ticks
+        _check_finite(runner, taken, given)
+    return taken
 
 
-def facts(model: Model, window: int | None, answer: tuple[int, ...]) -> list[str]:
+def _check_finite(runner: Runner, taken: Sequence[Array], given: Sequence[Array]) -> None:
+    for one, x, came in zip(runner.inputs, taken, given, strict=True):
+        check_finite(x, came, "" if len(taken) == 1 else f"{quoted(one.name)}: ")
+
+
+def room_for(slider: Slider, count: int) -> list[Array]:
+    """Room for the answers to so many ticks, for each output."""
+    return [np.empty((count, *y.shape), y.dtype) for y in slider.ys]
+
+
+def answers_of(runner: Runner, ys: Sequence[Array]) -> Any:
+    """The answers to N ticks as they are given out: (N,) where there is one number for each."""
+    return by_name(runner.outputs, [y.reshape(len(y)) if math.prod(y.shape[1:]) == 1 else y for y in ys])
+
+
+def facts(model: Model, window: int | None, slider: Slider) -> list[str]:
     """What streams of a model have in common, for their repr."""
-    takes = f"{'' if window is None else f'windows of {window} '}ticks of {model.input_size} features -> {show(answer)}"
+    many = "" if window is None else f"windows of {window} "
+    shapes = [show(y.shape) for y in slider.ys]
+    if slider.runner.single:
+        takes = f"{many}ticks of {model.input_size} features -> {shapes[0]}"
+    else:
+        inputs = ", ".join(f"{clean(one.name, NAME)} ({one.size},)" for one in model.inputs)
+        outputs = ", ".join(f"{clean(name, NAME)} {shape}" for name, shape in zip(model.outputs, shapes, strict=True))
+        takes = f"{many}ticks of {inputs} -> {outputs}"
     return [takes, f"backend {model.backend}" + (f" ({model.kernel})" if model.kernel else "")]
 
 
@@ -275,6 +305,7 @@ def check_window(model: Model, window: int) -> int:
 def digest(model: Model) -> Array:
     """SHA-256 over the layers and weights, (32,) uint8."""
     whole = hashlib.sha256()
+    whole.update(repr(([(one.name, one.size, one.rank) for one in model.inputs], model.wiring.outputs)).encode())
     for layer in model.layers:
         whole.update(repr((type(layer).__name__, layer.name, layer.inputs, sorted(layer.settings().items()))).encode())
         for key, weight in sorted(layer.weights.items()):

@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_refused() -> None:
     wide = lstmcore.Model([make(L.LSTM, "lstm", np.random.default_rng(0), input_size=3, hidden_size=3)])
     for models, told in (
         ([], "models: expected at least one"),
-        ([one, narrow], "model 1 takes ticks of 2 features, and model 0 takes ticks of 3 features"),
+        ([one, narrow], r"model 1 takes window \(T, 2\), and model 0 takes window \(T, 3\)"),
         ([one, wide], r"model 1 answers with \(3,\), and model 0 answers with \(2,\)"),
         ([one, one.astype("f4")], "model 1 has weights of float32, and model 0 has weights of float64"),
     ):

@@ -287,12 +287,13 @@ def test_a_model_prints_its_layers_shapes_and_parameters() -> None:
 @settings(max_examples=30, deadline=None)
 def test_folding_changes_no_answer(stack: tuple[list[L.Layer], int], seed: int) -> None:
     from lstmcore.folding import fold
+    from lstmcore.layers.wiring import wire
 
     layers, steps = stack
     wide = [layer.map_weights(lambda w: w.astype(np.float64)) for layer in layers]
     x = normal(np.random.default_rng(seed), steps, lstmcore.Model(layers).input_size)
     exact = lstmcore.Model(wide, backend="numpy")(x)
-    folded = [layer.map_weights(lambda w: w.astype(np.float64)) for layer in fold(wide)]
+    folded = [layer.map_weights(lambda w: w.astype(np.float64)) for layer in fold(wire(wide)).layers]
     assert not any(isinstance(layer, L.Dropout) for layer in folded)
     answer = lstmcore.Model(folded, backend="numpy")(x)  # weights rounded to float32, arithmetic exact
     own = np.abs(lstmcore.Model(layers, backend="numpy")(x) - exact).max()

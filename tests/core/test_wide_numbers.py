@@ -26,6 +26,7 @@ from lstmcore.backends.c.binding import check, ffi, inputs, lib, outputs
 from lstmcore.backends.program import lower
 from lstmcore.commands import cli
 from lstmcore.folding import fold
+from lstmcore.layers.wiring import wire
 
 FEATURES, STEPS = 3, 6
 #: What float32 does not hold: the mean, and how far from it the numbers are.
@@ -186,14 +187,14 @@ def test_float32_answers_have_the_bits_of_a_program_that_subtracts(seed: int, sc
     scaler = made.replace(weights={**made.weights, "mean": normal(rng, FEATURES) * 100})
     layers = [scaler, *chain(rng, *first)]
     window = (scaler.weights["mean"] + normal(rng, STEPS, FEATURES)).astype(np.float32)
-    kept, *others = fold(layers)
+    kept, *others = fold(wire(layers)).layers
     ones, zeros = np.ones(FEATURES, np.float32), np.zeros(FEATURES, np.float32)
     to = Builder(None)
     value = to.add("input", b"window", lib.LSTMCORE_SEQUENCE, FEATURES, lib.LSTMCORE_FLOAT32)
     value = to.affine(value, ones, -kept.weights["mean"])
     if np.any(kept.weights["scale"] != 1):
         value = to.affine(value, (1 / kept.weights["scale"].astype(np.float64)).astype(np.float32), zeros)
-    for op in lower(others, FEATURES).ops:
+    for op in lower(wire(others)).ops:
         value = ADD[type(op.layer)](to, op.layer, value)
     check(lib.lstmcore_model_add_output(to.model, b"answer", value), "output")
     check(lib.lstmcore_model_seal(to.model), "seal")

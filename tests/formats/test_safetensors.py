@@ -168,7 +168,7 @@ def test_a_key_that_is_there_twice(path: Path) -> None:
     with safetensors.safe_open(path, framework="numpy") as opened:
         assert list(opened.metadata()) == ["lstmcore"]
     assert "a key stands in an object twice" in refused(path)
-    text = metadata["lstmcore"].replace('"version": 2', '"version": 2, "version": 2')
+    text = metadata["lstmcore"].replace('"version": 3', '"version": 3, "version": 3')
     safetensors.numpy.save_file(tensors, path, {"lstmcore": text})
     assert "metadata 'lstmcore' is not JSON: 'a key stands in an object twice'" in refused(path)
 
@@ -195,14 +195,30 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 CHANGES: list[tuple[Callable[[Any, Any], Any], str]] = [
-    (lambda s, t: s.update(version=3), "format version 3; this lstmcore reads versions 1 to 2"),
+    (lambda s, t: s.update(version=4), "format version 4; this lstmcore reads version 3"),
+    (lambda s, t: s.update(version=2), "format version 2"),
     (lambda s, t: s.update(version=True), "format version True"),
     (lambda s, t: s["layers"][0].update(inputs="input"), "inputs: expected a list of layers' names, got 'input'"),
     (lambda s, t: s["layers"][0].update(inputs=["fc"]), "input 'fc': expected 'input' or a layer before it"),
     (lambda s, t: s["layers"][0].pop("inputs"), "expected inputs, kind, name, settings"),
     (lambda s, t: s.pop("version"), "format version None"),
-    (lambda s, t: s.update(extra=1), "expected a version and a list of layers"),
-    (lambda s, t: s.update(layers={}), "expected a version and a list of layers"),
+    (lambda s, t: s.update(extra=1), "expected a version, lists of layers, inputs, outputs, and states, weights"),
+    (lambda s, t: s.update(layers={}), "expected a version, lists of layers"),
+    (lambda s, t: s.pop("states"), "expected a version, lists of layers"),
+    (lambda s, t: s.update(weights="int8"), "weights: this lstmcore knows null alone, got 'int8'"),
+    (lambda s, t: s["inputs"][0].update(dtype="int32"), "dtype: this lstmcore knows \"float32\" alone, got 'int32'"),
+    (lambda s, t: s["inputs"][0].update(features=["a"]), "features: this lstmcore knows null alone"),
+    (lambda s, t: s["inputs"][0].update(rank="matrix"), "input 0: input 'input': rank: expected one of"),
+    (lambda s, t: s["inputs"][0].update(size=4), "expected 3 features"),
+    (lambda s, t: s["inputs"][0].update(size=2**40), "size: expected an integer"),
+    (lambda s, t: s["inputs"][0].pop("range"), "input 0: expected dtype, features, name, range, rank, size"),
+    (lambda s, t: s["inputs"].append(s["inputs"][0]), "two inputs have the name 'input'"),
+    (lambda s, t: s["inputs"].clear(), "inputs: expected at least one sequence"),
+    (lambda s, t: s["outputs"].clear(), "outputs: expected 1 to 256, got 0"),
+    (lambda s, t: s["outputs"].append(s["outputs"][0]), "output 1: expected a name of its own"),
+    (lambda s, t: s["outputs"][0].update(layer="act"), "head.0 (Linear): no layer reads what comes out of it"),
+    (lambda s, t: s["outputs"][0].update(layer=3), "output 0: expected a name of its own and a layer's"),
+    (lambda s, t: s["outputs"][0].update(layer="gone"), "outputs: 'answer': there is no layer 'gone'"),
     (lambda s, t: s["layers"].clear(), "encoder.lstm.bias_hh_l0: no layer uses this key"),
     (lambda s, t: (s["layers"].clear(), t.clear()), "at least one layer"),
     (lambda s, t: s["layers"][0].pop("name"), "layer 0: expected inputs, kind, name, settings"),
@@ -235,7 +251,7 @@ CHANGES: list[tuple[Callable[[Any, Any], Any], str]] = [
     ),
     (lambda s, t: t.update({"head.0.bias": np.zeros(1, "f8")}), "several dtypes"),
     (lambda s, t: s["layers"].append(s["layers"][1]), "two layers have the name 'act'"),
-    (lambda s, t: s["layers"].reverse(), "encoder.lstm (LSTM): expected 3 features"),
+    (lambda s, t: s["layers"].reverse(), "encoder.lstm (LSTM): no layer reads what comes out of it"),
 ]
 
 

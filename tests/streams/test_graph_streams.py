@@ -87,15 +87,16 @@ def test_a_stream_without_an_end_is_one_long_run(
 def test_streams_of_a_slider_do_not_mix(backend: str, name: str) -> None:
     model, x = model_of(name, backend), np.random.default_rng(2).normal(size=(8, FEATURES))
     together = model.runner.slider(None, 3)
-    out = np.empty((16, *together.y.shape), together.y.dtype)
-    x = x.astype(together.x.dtype)
+    (like,) = together.ys
+    out = np.empty((16, *like.shape), like.dtype)
+    x = x.astype(together.xs[0].dtype)
     ticks = model.runner.take(np.repeat(x, 2, axis=0) * np.tile([[1], [-1]], (8, 1)).astype(x.dtype))
-    together.push(np.array([2, 0] * 8, np.uintp), ticks, out)
+    together.push(np.array([2, 0] * 8, np.uintp), [ticks], [out])
     for first, sign in ((0, 1), (1, -1)):
         alone = model.stateful().push_many(sign * x)
         np.testing.assert_array_equal(out[first::2].reshape(alone.shape), alone)
     together.reset(2)  # and the other goes on
-    together.push(np.array([2, 0], np.uintp), model.runner.take(np.stack([x[0], x[0]])), out[:2])
+    together.push(np.array([2, 0], np.uintp), [model.runner.take(np.stack([x[0], x[0]]))], [out[:2]])
     on = model.stateful()
     on.push_many(-x)
     for found, expected in ((out[0], model.stateful().push(x[0])), (out[1], on.push(x[0]))):

@@ -77,8 +77,8 @@ def test_streams_without_an_end_go_together(
     together, alone = model.runner.slider(None, 40), [model.stateful() for _ in range(40)]
     for ids in [*calls, list(range(40))]:
         x = ticks(rng, len(ids), model.input_size)
-        answers = np.empty((len(ids), *together.y.shape), np.float32)
-        together.push(np.array(ids, np.uintp), model.runner.take(x), answers)
+        answers = np.empty((len(ids), *together.ys[0].shape), np.float32)
+        together.push(np.array(ids, np.uintp), [model.runner.take(x)], [answers])
         for n, tick, answer in zip(ids, x, answers, strict=True):
             same_bits(answer, np.reshape(alone[n].push(tick), answer.shape))
 

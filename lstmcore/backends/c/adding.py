@@ -67,10 +67,15 @@ class Builder:
     def build(self, program: Program) -> Any:
         """The program, of folded layers, as a sealed model."""
         lib = self.lib
-        values = [self.add("input", b"window", lib.LSTMCORE_SEQUENCE, program.features, lib.LSTMCORE_FLOAT32)]
+        ranks = {"sequence": lib.LSTMCORE_SEQUENCE, "vector": lib.LSTMCORE_VECTOR}
+        values = [
+            self.add("input", f"input {n}".encode(), ranks[one.rank], one.size, lib.LSTMCORE_FLOAT32)
+            for n, one in enumerate(program.inputs)
+        ]
         for op in program.ops:
             values.append(ADD[type(op.layer)](self, op.layer, *(values[n] for n in op.reads)))
-        self._check(lib.lstmcore_model_add_output(self.model, b"answer", values[program.output]))
+        for n, output in enumerate(program.outputs):
+            self._check(lib.lstmcore_model_add_output(self.model, f"output {n}".encode(), values[output]))
         self._check(lib.lstmcore_model_seal(self.model))
         return self.model
 

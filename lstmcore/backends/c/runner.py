@@ -27,9 +27,11 @@ from lstmcore.backends.c.binding import (
 )
 from lstmcore.backends.program import Program, lower
 from lstmcore.backends.runner import Runner
-from lstmcore.backends.sliders import Slider, answer_shape
+from lstmcore.backends.sliders import Slider
 from lstmcore.folding import fold
-from lstmcore.layers import Array, Layer
+from lstmcore.layers import Array
+from lstmcore.layers.wiring import Wiring
+from lstmcore.ports import sizes_of
 
 __all__ = ["CRunner", "compile_model", "default_kernel", "kernels_built", "kernels_here"]
 
@@ -50,9 +52,9 @@ def default_kernel() -> str:
     return str(ffi.string(lib.lstmcore_model_kernel(Builder(None).model)).decode())
 
 
-def compile_model(layers: Sequence[Layer], program: Program, kernel: str | None) -> Runner:
+def compile_model(wiring: Wiring, program: Program, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
-    return CRunner(layers, program, kernel)
+    return CRunner(wiring, kernel)
 
 
 class CRunner(Runner):
@@ -62,33 +64,40 @@ class CRunner(Runner):
     folded: Program  # what the core runs
     model: Any  # its lstmcore_model
 
-    def __init__(self, layers: Sequence[Layer], program: Program, kernel: str | None) -> None:
-        self.folded = lower(fold(layers), program.features)
+    def __init__(self, wiring: Wiring, kernel: str | None) -> None:
+        self.folded = lower(fold(wiring))
         self.model = Builder(kernel).build(self.folded)
         self.kernel = str(ffi.string(lib.lstmcore_model_kernel(self.model)).decode())
         self._local = threading.local()
         self._local.session = Session(self.model)  # memory that is short is told of now, not at the first tick
 
     def run(
-        self, windows: Array, state: Array | None, lengths: Array | None = None, ends: Array | None = None
-    ) -> Array:
-        n, steps, _ = windows.shape
+        self,
+        windows: Sequence[Array],
+        state: Array | None,
+        lengths: Array | None = None,
+        ends: Array | None = None,
+    ) -> list[Array]:
+        n, steps = len(windows[0]), self.steps_of(windows)
         answers = self.answers(n, steps)
         session = self._taken() if ends is None else self._taken("ending")
         counts = ffi.NULL if lengths is None else ffi.from_buffer("size_t[]", lengths)
         code = lib.lstmcore_run_many(
-            session.handle, inputs(windows), n, steps, counts, floats(state), outputs(answers), floats(ends)
+            session.handle, inputs(*windows), n, steps, counts, floats(state), outputs(*answers), floats(ends)
         )
         setattr(self._local, "session" if ends is None else "ending", session)
         check(code, "run")
         return answers
 
-    def run_window(self, window: Array) -> Array:
+    def run_window(self, window: Sequence[Array]) -> list[Array]:
+        if not self.single:
+            return super().run_window(window)
+        (x,), (output,), (mean,) = window, self.outputs.values(), self.means
         session = self._taken()
-        bound = session.bind(window.shape, self._answer_shape(len(window)), self.mean)
-        answer: Array = bound.ask_taken(window)
+        bound = session.bind(x.shape, sizes_of(output, len(x)), mean)
+        answer: Array = bound.ask_taken(x)
         self._local.session = session
-        return answer
+        return [answer]
 
     def run_again(self, window: Any) -> Array | None:
         session = getattr(self._local, "session", None)
@@ -106,17 +115,14 @@ class CRunner(Runner):
             )
         from lstmcore.backends.c.streams import CSlider
 
-        answer = answer_shape(self.output, window)
-        return CSlider(self.model, self.folded, answer, window, streams)
+        return CSlider(self, window, streams)
 
-    def run_windows(self, series: Array, window: int, stride: int, answers: Array) -> None:
+    def run_windows(self, series: Sequence[Array], window: int, stride: int, answers: Sequence[Array]) -> None:
         session = self._taken()
-        code = lib.lstmcore_run_windows(session.handle, inputs(series), len(series), window, stride, outputs(answers))
+        rows = next(len(x) for one, x in zip(self.inputs, series, strict=True) if one.rank == "sequence")
+        code = lib.lstmcore_run_windows(session.handle, inputs(*series), rows, window, stride, outputs(*answers))
         self._local.session = session
         check(code, "run_windows")
-
-    def _answer_shape(self, steps: int) -> tuple[int, ...]:
-        return tuple(n if isinstance(n, int) else steps for n in self.output)
 
     def _taken(self, name: str = "session") -> Session:
         """This thread's session, or the one that gives states at the end.

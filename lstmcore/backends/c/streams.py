@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +27,7 @@ from lstmcore.backends.sliders import Ask, Parts, Run, Slider, state_parts
 from lstmcore.layers import Array, Recurrent
 
 if TYPE_CHECKING:
-    from lstmcore.backends.program import Program
-    from lstmcore.backends.runner import Runner
+    from lstmcore.backends.c.runner import CRunner
 
 PUSH_BOUND, BEHIND, HURRY = (function(f"lstmcore_streams_{name}") for name in ("push_bound", "behind", "hurry"))
 MAX_INT = (1 << 31) - 1  # of C's int
@@ -39,42 +38,41 @@ class CSlider(Slider):
 
     incremental = True
 
-    def __init__(
-        self,
-        model: Any,
-        program: Program,
-        answer: tuple[int, ...],
-        window: int | None,
-        streams: int,
-    ) -> None:
+    def __init__(self, runner: CRunner, window: int | None, streams: int) -> None:
+        model, program = runner.model, runner.folded
         out = ffi.new("lstmcore_streams **")
         what = f"the states of {streams} streams of windows of {window} ticks"
         check(lib.lstmcore_streams_new(model, window or 0, streams, out), what)
         check(lib.lstmcore_streams_watch(out[0], STOP, ffi.NULL), "watch")
         self._handle = ffi.gc(out[0], lib.lstmcore_streams_free)
-        super().__init__(program.features, answer, np.dtype(np.float32))
-        check(lib.lstmcore_streams_bind(self._handle, inputs(self.x), outputs(self.y)), "bind")
+        super().__init__(runner, window)
+        check(lib.lstmcore_streams_bind(self._handle, inputs(*self.xs), outputs(*self.ys)), "bind")
         carried = [plan_of(model, n).carried for n, op in enumerate(program.ops) if isinstance(op.layer, Recurrent)]
         states = (state for state, is_carried in zip(program.recurrent, carried, strict=True) if is_carried)
         self._shapes = state_parts(states, window or 1)
 
-    def push(self, streams: Array, x: Array, y: Array) -> None:
+    def push(self, streams: Array, xs: Sequence[Array], ys: Sequence[Array]) -> None:
         ids = ffi.from_buffer("size_t[]", streams)
-        check(lib.lstmcore_streams_push(self._handle, len(x), ids, inputs(x), outputs(y)), "push")
+        check(lib.lstmcore_streams_push(self._handle, len(streams), ids, inputs(*xs), outputs(*ys)), "push")
 
-    def bound(self, runner: Runner, as_tick: Callable[[Any], Array], finite: bool) -> tuple[Run, Ask]:
-        given = self._apart(runner)
+    def _push_own(self) -> None:
+        check(lib.lstmcore_streams_push_bound(self._handle), "push")
 
-        def slow(x: Any) -> Array:
-            tick = as_tick(x)
+    def bound(self, as_tick: Callable[[Any], list[Array]], finite: bool) -> tuple[Run, Ask]:
+        if not self.runner.single:
+            return super().bound(as_tick, finite)
+        (x,), (y,), (given,), (mean,) = self.xs, self.ys, self.given, self.runner.means
+
+        def slow(value: Any) -> Array:
+            (tick,) = as_tick(value)
             with np.errstate(over="ignore"):
                 return np.array(tick, np.float64)
 
         bound = Bound(
-            PUSH_BOUND, address(self._handle), self.x, self.y,
-            slow, None if self.y.size == 1 else self.y.copy, functools.partial(check, what="push"), np.ndarray,
+            PUSH_BOUND, address(self._handle), x, y,
+            slow, None if y.size == 1 else y.copy, functools.partial(check, what="push"), np.ndarray,
             (self._handle, *self.memory),
-            behind=BEHIND, catch_up=HURRY, finite=finite, input=None if given is self.x else given, mean=runner.mean,
+            behind=BEHIND, catch_up=HURRY, finite=finite, input=None if given is x else given, mean=mean,
         )  # fmt: skip
         return bound.run, bound.ask
 

@@ -63,10 +63,10 @@ class Packed:
         self._parts: list[Array] = []
         self._size = 0
         self.operations = [OPERATIONS[type(op.layer)](self, op.layer)._replace(reads=op.reads) for op in of.ops]
-        self.output = of.output
-        reads = [n for op in of.ops for n in op.reads]
-        #: How often each value is read, the answer once more.
-        self.readers = [reads.count(n) + (n == of.output) for n in range(len(of.ops) + 1)]
+        self.inputs, self.outputs = of.inputs, of.outputs
+        reads = [n for op in of.ops for n in op.reads] + of.outputs
+        #: How often each value is read, or is an output.
+        self.readers = [reads.count(n) for n in range(len(of.inputs) + len(of.ops))]
         self.weights = aligned(self._size)
         np.concatenate([np.empty(0, np.float32), *self._parts], out=self.weights)
 

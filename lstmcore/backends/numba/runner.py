@@ -22,11 +22,9 @@ from lstmcore.backends.numpy import start_of
 from lstmcore.backends.program import Program, lower
 from lstmcore.backends.runner import Runner
 from lstmcore.folding import fold
-from lstmcore.layers import Array, Layer
-
-
-def _cut(window: Array, length: int) -> Array:
-    return window[:length]
+from lstmcore.layers import Array
+from lstmcore.layers.wiring import Wiring
+from lstmcore.ports import sizes_of
 
 
 @functools.cache
@@ -52,9 +50,9 @@ def origin() -> str:
     return f"compiled and kept in {stats.cache_path}" if stats.cache_path else "compiled, and not kept"
 
 
-def compile_model(layers: Sequence[Layer], program: Program, kernel: str | None) -> Runner:
+def compile_model(wiring: Wiring, program: Program, kernel: str | None) -> Runner:
     """See `backends.compile_model`."""
-    return NumbaRunner(layers, program)
+    return NumbaRunner(wiring)
 
 
 class NumbaRunner(Runner):
@@ -62,10 +60,10 @@ class NumbaRunner(Runner):
 
     backend = "numba"
 
-    def __init__(self, layers: Sequence[Layer], program: Program) -> None:
-        check_layers(layers)
+    def __init__(self, wiring: Wiring) -> None:
+        check_layers(wiring.layers)
         self._run = compiled()
-        folded = lower(fold(layers), program.features)
+        folded = lower(fold(wiring))
         self._model = Packed(folded)
         starts = [part for _, layer in folded.recurrent for part in start_of(layer, self.dtype)]
         #: What a window begins with unless it is told otherwise, (S,): what was learned, or zeros.
@@ -73,49 +71,59 @@ class NumbaRunner(Runner):
         self._local = threading.local()
 
     def run(
-        self, windows: Array, state: Array | None, lengths: Array | None = None, ends: Array | None = None
-    ) -> Array:
+        self,
+        windows: Sequence[Array],
+        state: Array | None,
+        lengths: Array | None = None,
+        ends: Array | None = None,
+    ) -> list[Array]:
         if ends is not None:
             raise ValueError("return_state: the numba backend does not give states back; the backends c and numpy do")
-        answers = self.answers(*windows.shape[:2])
-        for n, window in enumerate(windows if lengths is None else map(_cut, windows, lengths)):
-            session = self._taken(window.shape)
+        count, steps = len(windows[0]), self.steps_of(windows)
+        answers = self.answers(count, steps)
+        for n in range(count):
+            length = steps if lengths is None else int(lengths[n])
+            session = self._taken(length)
             if state is not None:
                 session.start(state[n])
             stopping.check()
-            session.x[...] = window
+            for x, window in zip(session.xs, windows, strict=True):
+                x[...] = window[n, :length] if window.ndim == 3 else window[n]
             session.run(self._run)
-            to = answers[n, : len(window)] if "T" in self.output else answers[n, ...]
-            to[...] = session.y
+            for answer, y, output in zip(answers, session.ys, self.outputs.values(), strict=True):
+                to = answer[n, :length] if "T" in output else answer[n, ...]
+                to[...] = y
             if state is not None:  # the next window begins as usual
                 session.start(self._start)
             self._local.session = session
         return answers
 
-    def run_window(self, window: Array) -> Array:
-        session = self._taken(window.shape)
-        session.x[...] = window
+    def run_window(self, window: Sequence[Array]) -> list[Array]:
+        steps = next(len(x) for one, x in zip(self.inputs, window, strict=True) if one.rank == "sequence")
+        session = self._taken(steps)
+        for x, given in zip(session.xs, window, strict=True):
+            x[...] = given
         session.run(self._run)
-        answer = session.answer()
+        # The caller's own: arrays, or for the shape () a number.
+        answers = [y.copy() if y.ndim else y[()] for y in session.ys]
         self._local.session = session
-        return answer
+        return answers
 
     def run_again(self, window: Any) -> Array | None:
         session: Session | None = getattr(self._local, "session", None)
-        if session is None or type(window) is not np.ndarray or window.dtype != self.dtype:
+        if session is None or not self.single or type(window) is not np.ndarray or window.dtype != self.dtype:
             return None
-        if session.shape != window.shape:
+        if session.xs[0].shape != window.shape:
             return None
-        return self.run_window(window if self.mean is None else self.take(window))
+        return self.run_window([window if self.means[0] is None else self.take(window)])[0]
 
-    def _taken(self, shape: tuple[int, ...]) -> Session:
+    def _taken(self, steps: int) -> Session:
         """This thread's session, out of the way of handlers of signals, which may call the model too, at any moment.
 
         Who has taken it puts it back; after an error it need not, and the next call makes another one.
         """
         session: Session | None = self._local.__dict__.pop("session", None)
-        if session is None or session.shape != shape:
-            answer = tuple(n if isinstance(n, int) else shape[0] for n in self.output)
-            session = Session(self._model, shape, answer)
+        if session is None or session.steps != steps:
+            session = Session(self._model, steps, [sizes_of(output, steps) for output in self.outputs.values()])
             session.start(self._start)
         return session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -38,17 +37,19 @@ class Rows(NamedTuple):
 class Session:
     """One thread's. A stateful operation's rows have one more before them, for the h that it begins with."""
 
-    def __init__(self, model: Packed, shape: tuple[int, ...], answer: tuple[int, ...]) -> None:
-        self.shape = shape
+    def __init__(self, model: Packed, steps: int, answers: Sequence[tuple[int, ...]]) -> None:
+        self.steps = steps
         self._size = 0
         self._states: list[Rows] = []  # where each operation's initial h and c are, (1, units)
         self._written: list[dict[int, int]] = []
-        steps, features = shape
-        stride = round_up(features, LANES)
-        x = Rows(self._room(steps * stride), steps, features, stride, model.readers[0] == 1)
-        self._gates = self._room(program.CHUNK * TILE * max(operation.blocks for operation in model.operations))
-        values = [x]
-        for operation, readers in zip(model.operations, model.readers[1:], strict=True):
+        values = [
+            self._new(steps if one.rank == "sequence" else 1, one.size)._replace(alone=readers == 1)
+            for one, readers in zip(model.inputs, model.readers, strict=False)
+        ]
+        xs = list(values)
+        blocks = max((operation.blocks for operation in model.operations), default=0)
+        self._gates = self._room(program.CHUNK * TILE * blocks)
+        for operation, readers in zip(model.operations, model.readers[len(xs) :], strict=True):
             rows = self._place(operation, [values[n] for n in operation.reads])
             values.append(rows._replace(alone=rows.alone and readers == 1))
         self._memory = aligned(self._size)
@@ -56,13 +57,11 @@ class Session:
         self._program = np.array([[row.get(f, 0) for f in program.FIELDS] for row in self._written], np.int64)
         #: The program in pieces of bounded work, where it is much.
         self._pieces = list(program.cut(self._program))
-        self.x = x.of(self._memory)
-        self.y = values[model.output].of(self._memory).reshape(answer)
-        #: The answer as the caller's own: an array, or for the shape () a number.
-        self.answer: Callable[[], Array] = self.y.copy if answer else functools.partial(self.y.__getitem__, ())
+        self.xs = [x.of(self._memory) for x in xs]
+        self.ys = [values[n].of(self._memory).reshape(answer) for n, answer in zip(model.outputs, answers, strict=True)]
 
     def run(self, run: Callable[[Array, Array, Array], None]) -> None:
-        """Answer the window in x. Between two pieces Ctrl-C is heard."""
+        """Answer the window in `xs`. Between two pieces Ctrl-C is heard."""
         if len(self._pieces) == 1:
             run(self._program, self._weights, self._memory)
             return

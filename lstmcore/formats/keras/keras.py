@@ -13,7 +13,7 @@ from lstmcore.formats.keras.keras_build import Builder
 from lstmcore.formats.keras.keras_file import open_h5, open_zip
 from lstmcore.formats.keras.keras_graph import add_model
 from lstmcore.layers import Layer
-from lstmcore.layers.wiring import check_layers
+from lstmcore.layers.wiring import wire
 
 OPENERS = {".keras": open_zip, ".h5": open_h5, ".hdf5": open_h5}
 
@@ -39,7 +39,7 @@ def read(path: str) -> list[Layer]:
         add_model(build, opened.model)
         opened.weights.check_all_used()
     try:
-        check_layers(tuple(build.layers))
+        wire(build.layers)
     except ValueError as error:
         raise ModelFormatError(f"{path}: {error}") from None
     return build.layers

@@ -101,7 +101,7 @@ class Builder:
         if len(self.layers) == MAX_LAYERS:
             raise ModelFormatError(f"{self.file}: more than {MAX_LAYERS} layers")
         name = spec.name + suffix
-        name = unused_name("input_layer" if name == INPUT else name, self.layers)
+        name = unused_name("input_layer" if name == INPUT else name, (layer.name for layer in self.layers))
         before = self.layers[-1].name if self.layers else INPUT
         names = tuple(tensor.name for tensor in tensors)
         try:

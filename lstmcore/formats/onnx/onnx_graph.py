@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,12 @@ class Graph:
         self.initializers.append(onnx.numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
-    def finish(self, answer: str) -> None:
-        """Let the value `answer` have this name."""
-        last = self.nodes[-1] if self.nodes else None
-        if last is None or list(last.output) != [answer] or any(answer in node.input for node in self.nodes):
-            self.apply("Identity", answer)
-            last = self.nodes[-1]
-        last.output[0] = "answer"
+    def finish(self, outputs: Mapping[str, str]) -> None:
+        """Let each value have the name of the output that it is."""
+        values = list(outputs.values())
+        for name, value in outputs.items():
+            last = self.nodes[-1] if self.nodes else None
+            made_last = last is not None and list(last.output) == [value]
+            if not made_last or values.count(value) > 1 or any(value in node.input for node in self.nodes):
+                self.apply("Identity", value)
+            self.nodes[-1].output[0] = name

@@ -22,7 +22,7 @@ from lstmcore.formats.onnx.onnx_value import TimeAxisError
 from lstmcore.formats.onnx.onnx_walk import Source
 from lstmcore.layers import Array, Layer
 from lstmcore.layers.base import MAX_SIZE
-from lstmcore.layers.wiring import check_layers
+from lstmcore.layers.wiring import wire
 from lstmcore.text import listed
 
 MAX_CANDIDATES = 8  # for the number of features, where the input leaves that free
@@ -56,7 +56,7 @@ def read(path: str | os.PathLike[str]) -> list[Layer]:
     try:
         proto, size = onnx_file.parse(file)
         found = _Graph(file, proto, onnx_file.check(file, proto), size).layers()
-        check_layers(tuple(found))
+        wire(found)
     except LstmcoreError:
         raise
     except MemoryError:

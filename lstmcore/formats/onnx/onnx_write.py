@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ from lstmcore.formats.onnx.onnx_graph import Graph, value_info
 from lstmcore.formats.onnx.onnx_write_recurrent import recurrent
 from lstmcore.layers import Array, Layer
 from lstmcore.layers.activations import Activation
-from lstmcore.layers.wiring import sources
+from lstmcore.layers.wiring import Wiring
+from lstmcore.summary import check_single
+from lstmcore.text import quoted
 
 if TYPE_CHECKING:
     from lstmcore.model import Model
@@ -31,13 +34,13 @@ OPSET, IR_VERSION = 17, 8
 def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.ModelProto:
     """`model` as a float32 ONNX model; a chain of layers is folded as the c backend folds it.
 
-    Its input is "window" (N, T, F), its output "answer" (N, ...) in the Model's shape. N and T are free; T is
-    fixed behind a Flatten. With `states` there are more inputs, the initial states "h0" and, of an LSTM, "c0", each
-    (num_layers * directions, N, hidden_size). With `lengths` there is the input "lengths" (N,) of int32: how many
-    ticks of each window count.
+    Its input is "window" (N, T, F), its output "answer" (N, ...) in the Model's shape; where it has several, each has
+    the Model's name for it, and a vector is (N, F). N and T are free; T is fixed behind a Flatten. With `states` there
+    are more inputs, the initial states "h0" and, of an LSTM, "c0", each (num_layers * directions, N, hidden_size). With
+    `lengths` there is the input "lengths" (N,) of int32: how many ticks of each window count.
 
     Raises:
-        ValueError: `states` for a model with none or several recurrent layers.
+        ValueError: `states` for a model with none or several recurrent layers; a name that two inputs or outputs have.
         UnsupportedError: A layer that no operator of ONNX is, or that has none for `lengths`; named in the text.
     """
     recurrent_layers = model.recurrent_layers
@@ -47,8 +50,12 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
         raise ValueError(f"states: expected a model with one {expected} layer, got {len(recurrent_layers)}")
     if lengths:
         _check_lengths(model)
-    written = fold(model.layers)
-    inputs = [value_info("window", ("N", model.steps or "T", model.input_size))]
+    wiring = fold(model.wiring)
+    names = ["window"] if len(wiring.inputs) == 1 else [one.name for one in wiring.inputs]
+    inputs = [
+        value_info(name, ("N", *(model.steps or n if n == "T" else n for n in one.shape)))
+        for name, one in zip(names, wiring.inputs, strict=True)
+    ]
     given: dict[str, str] = {}
     if states:
         (only,) = recurrent_layers
@@ -59,8 +66,8 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
         inputs.append(value_info("lengths", ("N",), onnx.TensorProto.INT32))
         given["lengths"] = "lengths"
     graph = Graph()
-    values = ["window"]
-    for layer, read in zip(written, sources(written), strict=True):
+    values = list(names)
+    for layer, read in zip(wiring.layers, wiring.reads, strict=True):
         graph.scope = layer.name
         x = [values[n] for n in read]
         if isinstance(layer, layers.Recurrent):
@@ -71,11 +78,12 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
             raise UnsupportedError(f"{layer.label}: ONNX has no operator for it")
         else:
             values.append(NODES[type(layer)](graph, layer, *x))
-    graph.finish(values[-1])
+    answers = dict(zip(_output_names(wiring), (values[n] for n in wiring.ends), strict=True))
+    _check_names([value.name for value in inputs], list(answers), graph)
+    graph.finish(answers)
+    outputs = [value_info(name, ("N", *shape)) for name, shape in zip(answers, model.outputs.values(), strict=True)]
     proto = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            graph.nodes, "lstmcore", inputs, [value_info("answer", ("N", *model.output_shape))], graph.initializers
-        ),
+        onnx.helper.make_graph(graph.nodes, "lstmcore", inputs, outputs, graph.initializers),
         producer_name="lstmcore",
         producer_version=__version__,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -85,8 +93,21 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
     return proto
 
 
+def _output_names(wiring: Wiring) -> list[str]:
+    return ["answer"] if len(wiring.outputs) == 1 else list(wiring.outputs)
+
+
+def _check_names(inputs: Sequence[str], outputs: Sequence[str], graph: Graph) -> None:
+    """Refuse a name that two values of the file would have."""
+    own = [name for node in graph.nodes for name in node.output] + [tensor.name for tensor in graph.initializers]
+    for name, times in Counter([*inputs, *outputs, *own]).items():
+        if times > 1:
+            raise ValueError(f"{quoted(name)}: two values of an ONNX file would have this name; give another")
+
+
 def _check_lengths(model: Model) -> None:
     """Refuse what ONNX would do to the rows behind a window's ticks, which the Model does not have."""
+    check_single(model, "lengths")
     for layer in model.layers:
         if isinstance(layer, layers.Last | layers.Flatten):
             raise UnsupportedError(

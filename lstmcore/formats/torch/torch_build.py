@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from lstmcore import layers
 from lstmcore.errors import UnsupportedError
-from lstmcore.layers.wiring import sources
 
 try:
     import torch
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 def to_module(model: Model) -> nn.Module:
     """An nn.Module in eval mode with the model's layers, weights and dtype.
 
-    It takes windows (N, T, F) and returns (N, ...) as the Model does. Its state_dict has the Model's
-    parameter names as keys.
+    It takes windows (N, T, F), of several inputs one behind the other, and returns (N, ...) as the Model does, of
+    several outputs a tuple. Its state_dict has the Model's parameter names as keys.
 
     Raises:
         UnsupportedError: A layer that torch does not have, such as an LSTM with peepholes, or a layer's name that torch
             cannot give to a submodule.
     """
-    root = _Graph([layer.name for layer in model.layers], sources(model.layers))
+    root = _Graph([layer.name for layer in model.layers], model.wiring.reads, model.wiring.ends)
     for layer in model.layers:
         if type(layer) not in MODULES:
             raise UnsupportedError(f"{layer.label}: torch has no module of this kind")
@@ -49,17 +48,18 @@ def to_module(model: Model) -> nn.Module:
 
 
 class _Graph(nn.Module):
-    """Calls its submodules in their order, each with what it reads: 0 is the window, n + 1 what submodule n gave."""
+    """Calls its submodules in their order, each with what it reads: the inputs come first, then what each gave."""
 
-    def __init__(self, names: list[str], reads: list[tuple[int, ...]]) -> None:
+    def __init__(self, names: list[str], reads: Sequence[tuple[int, ...]], ends: Sequence[int]) -> None:
         super().__init__()
-        self.names, self.reads = names, reads
+        self.names, self.reads, self.ends = names, reads, ends
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        values = [x]
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        values = list(inputs)
         for name, reads in zip(self.names, self.reads, strict=True):
             values.append(self.get_submodule(name)(*(values[n] for n in reads)))
-        return values[-1]
+        answers = tuple(values[n] for n in self.ends)
+        return answers[0] if len(answers) == 1 else answers
 
 
 class _BatchNorm1d(nn.BatchNorm1d):

@@ -49,7 +49,7 @@ class Graph:
         before = WINDOW
         for number in order:
             node = self._nodes[number]
-            names[number] = unused_name(node.layer.name, found)
+            names[number] = unused_name(node.layer.name, (layer.name for layer in found))
             inputs = () if node.inputs == (before,) else tuple(names[n] for n in node.inputs)
             found.append(node.layer.replace(name=names[number], inputs=inputs))
             before = number

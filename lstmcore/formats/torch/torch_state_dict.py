@@ -95,7 +95,7 @@ def build(state: Mapping[Any, Any], entries: list[Entry], what: str) -> list[Lay
         stored[full] = Stored(
             shown(key), array.shape, functools.partial(_as_float, array, dtype, f"{what}: {shown(key)}")
         )
-    return read_layers(what, specs, stored)
+    return list(read_layers(what, specs, stored).layers)
 
 
 def _own_keys(keys: Iterable[str], owners: Mapping[str, Entry]) -> set[str]:
