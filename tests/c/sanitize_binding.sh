@@ -40,5 +40,5 @@ if ! grep -q heap-buffer-overflow <<< "$found"; then
     printf 'a planted fault was not found:\n%s\n' "$found" >&2
     exit 1
 fi
-python -m pytest -c "$root/pyproject.toml" -q -p no:cacheprovider --override-ini "addopts=--import-mode=importlib" \
+python -m pytest -c "$root/pyproject.toml" -q -n 2 --dist loadfile -p no:cacheprovider --override-ini "addopts=--import-mode=importlib" \
     -k "not numpy and (bound or buffers or batch or helper or global)" "$root"/tests/core/test_{bound,buffers,exits}.py
