@@ -10,7 +10,9 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import carried
 import numpy as np
+from carried import Swapping
 
 import lstmcore
 from lstmcore.formats.gates import reorder
@@ -26,11 +28,11 @@ SEQUENCE = 100  # ticks over which the contenders are compared before they are t
 def compare(contenders: Sequence[bench.Contender], model: lstmcore.Model, seed: int) -> tuple[list[Array], int]:
     """Set every contender's `difference`, over a sequence from its first tick on; the ticks, and how many they are."""
     ticks = np.random.default_rng(seed).standard_normal((SEQUENCE, model.input_size)).astype(np.float32)
-    reference = oracle(model)
-    expected = np.stack([reference(ticks[: n + 1]) for n in range(SEQUENCE)])
+    expected = oracle(model).stateful().push_many(ticks)
     for contender in contenders:
         with contender.ready():
-            contender.difference = largest_difference(answer_each(contender.answer, ticks), expected).value
+            answers = answer_each(contender.answer, ticks).reshape(expected.shape)  # a stream's one output is a float
+            contender.difference = largest_difference(answers, expected).value
     return list(ticks), SEQUENCE
 
 
@@ -111,69 +113,13 @@ def one_step_onnx(model: lstmcore.Model) -> Any:
     return proto
 
 
-class OnnxRuntime(peers.Peer):
-    """ONNX Runtime's `run`, the states handed from each answer to the next call."""
-
-    label = "ONNX Runtime"
-
-    def __init__(self, model: lstmcore.Model, threads: int | None) -> None:
-        self.session = peers.onnxruntime_session(one_step_onnx(model).SerializeToString(), threads)
-        self.settings, self.threads = f"run, {peers.count_of(threads)}", threads
-        hidden = only_layer(model).hidden_size
-        self.h, self.c = (np.zeros((1, 1, hidden), np.float32) for _ in range(2))
-
-    def __call__(self, tick: Array) -> Any:
-        self.h, self.c = self.session.run(None, {"x": tick[np.newaxis, np.newaxis], "h0": self.h, "c0": self.c})
-        return self.h[0, 0]
-
-
-class Swapping(peers.Peer):
-    """Two runs over the same two sets of states, each reading what the other wrote, taken in turn: nothing is copied.
-
-    A run is a function without arguments, bound to `self.x` and to its states.
-    """
-
-    def __init__(self, model: lstmcore.Model) -> None:
-        self.x = np.zeros((1, 1, model.input_size), np.float32)
-        hidden = only_layer(model).hidden_size
-        self.states = [[np.zeros((1, 1, hidden), np.float32) for _ in "hc"] for _ in range(2)]
-        self.turn = 0
-        self.runs: list[Any] = []
-
-    def __call__(self, tick: Array) -> Any:
-        self.x[0, 0] = tick
-        self.runs[self.turn]()
-        self.turn ^= 1
-        return self.states[self.turn][0][0, 0]
-
-
-class OnnxRuntimeBound(Swapping):
-    """ONNX Runtime with IO binding."""
-
-    label = "ONNX Runtime"
-
-    def __init__(self, model: lstmcore.Model, threads: int | None) -> None:
-        super().__init__(model)
-        session = peers.onnxruntime_session(one_step_onnx(model).SerializeToString(), threads)
-        self.settings, self.threads = f"bound, {peers.count_of(threads)}", threads
-        value = need("onnxruntime", "peers").OrtValue.ortvalue_from_numpy  # keeps to the array's own memory
-        x, states = value(self.x), [[value(array) for array in pair] for pair in self.states]
-        for source in (0, 1):
-            binding = session.io_binding()
-            binding.bind_ortvalue_input("x", x)
-            for k, letter in enumerate("hc"):
-                binding.bind_ortvalue_input(f"{letter}0", states[source][k])
-                binding.bind_ortvalue_output(letter, states[1 - source][k])
-            self.runs.append(lambda binding=binding: session.run_with_iobinding(binding))
-
-
 class OpenVino(Swapping):
     """OpenVINO's infer requests, their tensors bound once."""
 
     label = "OpenVINO"
 
     def __init__(self, model: lstmcore.Model, threads: int | None) -> None:
-        super().__init__(model)
+        super().__init__(model.input_size, [(1, 1, only_layer(model).hidden_size)] * 2)
         openvino = need("openvino", "peers")
         graph = peers.openvino_core().read_model(io.BytesIO(one_step_onnx(model).SerializeToString()))
         compiled = peers.openvino_compiled(graph, threads)
@@ -185,6 +131,7 @@ class OpenVino(Swapping):
                 request.set_tensor(f"{letter}0", openvino.Tensor(self.states[source][k], shared_memory=True))
                 request.set_tensor(letter, openvino.Tensor(self.states[1 - source][k], shared_memory=True))
             self.runs.append(lambda request=request: request.infer(share_outputs=True))
+            self.answers.append(self.states[1 - source][0].reshape(-1))
 
 
 class OpenVinoVariables(peers.Peer):
@@ -227,7 +174,8 @@ class Torch(peers.Torch):
 
 
 def _onnxruntime(model: lstmcore.Model, threads: Sequence[int | None], compiled: bool) -> Iterator[peers.Peer]:
-    return (kind(model, count) for count in threads for kind in (OnnxRuntime, OnnxRuntimeBound))
+    onnx = one_step_onnx(model).SerializeToString()
+    return (peer for count in threads for peer in carried.onnxruntime(onnx, count))
 
 
 def _openvino(model: lstmcore.Model, threads: Sequence[int | None], compiled: bool) -> Iterator[peers.Peer]:

@@ -87,17 +87,22 @@ def build(name: str, model: Model, steps: int, threads: Sequence[int | None], co
             modules["compile"] = torch.compile(module)
         yield from (Torch(m, kind, count) for count in threads for kind, m in modules.items())
         return
-    onnx = _fixed_onnx(model, steps)
+    onnx = fixed_onnx(model, steps)
     for count in threads:
         if name == "openvino":
             yield OpenVino(onnx, count)
         else:
-            yield OnnxRuntime(onnx, count)
-            yield OnnxRuntimeBound(onnx, count, (1, steps, model.input_size))
+            yield from onnxruntime(onnx, count, (1, steps, model.input_size))
 
 
-def _fixed_onnx(model: Model, steps: int) -> bytes:
-    """The exported model for one window of `steps` ticks: runtimes plan better for shapes they know."""
+def onnxruntime(onnx: bytes, threads: int | None, shape: tuple[int, int, int]) -> Iterator[Peer]:
+    """ONNX Runtime with a graph of one input of this shape, once for each way to call it that is worth trying."""
+    yield OnnxRuntime(onnx, threads)
+    yield from (OnnxRuntimeBound(onnx, threads, shape, arena) for arena in (True, False))
+
+
+def fixed_onnx(model: Model, steps: int) -> bytes:
+    """The exported model for one window (1, steps, F): runtimes plan better for shapes they know."""
     from lstmcore.formats.onnx import onnx
 
     proto = onnx.build(model.astype(np.float32))
@@ -112,12 +117,19 @@ def count_of(threads: int | None) -> str:
     return "default threads" if threads is None else f"{threads} thread{'s' * (threads > 1)}"
 
 
-def onnxruntime_session(onnx: bytes | str, threads: int | None) -> Any:
-    """An InferenceSession of a model or its file, on the CPU, every graph optimisation on."""
+def onnxruntime_session(onnx: bytes | str, threads: int | None, arena: bool = True) -> Any:
+    """An InferenceSession of a model or its file, on the CPU, every graph optimisation on.
+
+    Args:
+        onnx: The model's bytes, or a path.
+        threads: As `build` takes them.
+        arena: Whether what it allocates during a call comes from its arena, as it does by itself, or from malloc.
+    """
     runtime = need("onnxruntime", "peers")
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = arena
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -129,8 +141,8 @@ class OnnxRuntime(Peer):
 
     label = "ONNX Runtime"
 
-    def __init__(self, onnx: bytes, threads: int | None) -> None:
-        self.session = onnxruntime_session(onnx, threads)
+    def __init__(self, onnx: bytes, threads: int | None, arena: bool = True) -> None:
+        self.session = onnxruntime_session(onnx, threads, arena)
         self.settings, self.threads = f"run, {count_of(threads)}", threads
         inputs = self.session.get_inputs()
         if len(inputs) != 1:
@@ -145,9 +157,9 @@ class OnnxRuntime(Peer):
 class OnnxRuntimeBound(OnnxRuntime):
     """ONNX Runtime with the input and output buffers bound once."""
 
-    def __init__(self, onnx: bytes, threads: int | None, shape: tuple[int, int, int]) -> None:
-        super().__init__(onnx, threads)
-        self.settings = f"bound, {count_of(threads)}"
+    def __init__(self, onnx: bytes, threads: int | None, shape: tuple[int, int, int], arena: bool = True) -> None:
+        super().__init__(onnx, threads, arena)
+        self.settings = f"bound, {'' if arena else 'no arena, '}{count_of(threads)}"
         value = need("onnxruntime", "peers").OrtValue
         self.window = np.zeros(shape, np.float32)
         self.answer = np.zeros_like(self.session.run(None, {self.input: self.window})[0])

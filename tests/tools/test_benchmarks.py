@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = (
     "against",
     "against_core",
+    "carried",
     "cold",
     "edge",
     "models",

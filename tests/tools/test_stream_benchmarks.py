@@ -14,7 +14,7 @@ from streams import small
 
 from lstmcore.measure import bench, peers
 
-MODULES = ("million_ticks", "models", "plot", "predict_windows", "results", "sliding", "steps", "tables")
+MODULES = ("carried", "million_ticks", "models", "plot", "predict_windows", "results", "sliding", "steps", "tables")
 
 
 @pytest.fixture(scope="module")
