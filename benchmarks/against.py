@@ -7,6 +7,9 @@ by the same compiler and loaded into one program, where a loop in C (benchmarks/
 the interleaved rounds of `measure.bench`. In each round the median of this version is divided by that of REV; shown
 are the median of these ratios and their 5-95 % range: 0.9 is a tenth faster, and a range with 1 in it says nothing.
 
+The rows of "a call" compute next to nothing: what they take beyond the clock, whose row is the last, is what the call
+itself costs.
+
 With --python both are installed, each into a folder of its own, and two processes (benchmarks/against_worker.py) take
 turns: that times what Python adds too, and works where the C functions have changed. Status 1 where bits differ.
 """
@@ -28,7 +31,7 @@ from typing import Any
 import numpy as np
 import results
 from against_core import ROOT, Core, cores, ffi, sources
-from models import SHAPES
+from models import CALL, SHAPES, SMALL
 
 from lstmcore import _core, info, terminal
 from lstmcore.backends.c.binding import inputs, outputs
@@ -38,7 +41,8 @@ WORKER = Path(__file__).with_name("against_worker.py")
 WINDOWS = ("quant", "exit", "hidden32", "hidden128", "gru")
 STREAMS = ("quant", "exit")
 SERIES = 300  # ticks of a series, whose every window is answered
-DOORS = ("window", "push", "push_bound", "series", "carried")  # as against.c counts them
+DOORS = ("window", "push", "push_bound", "series", "carried", "clock")  # as against.c counts them
+ASKED = {name: SHAPES[name] for name in dict.fromkeys((*WINDOWS, "step", *STREAMS))} | SMALL
 
 
 class Side(bench.Contender, abc.ABC):
@@ -70,15 +74,15 @@ class CoreSide(Side):
 
     def __init__(self, label: str, core: Core, shape: str, door: str, kernel: str | None) -> None:
         super().__init__(label)
-        model, self.core, self.door = SHAPES[shape].build(), core, DOORS.index(door)
-        steps = SERIES if door == "series" else SHAPES[shape].steps if door == "window" else 1
-        self.window = SHAPES[shape].steps
+        asked = ASKED[shape]
+        model, self.core, self.door, self.window = asked.build(), core, DOORS.index(door), asked.steps
+        steps = SERIES if door == "series" else asked.steps if door == "window" else 1
         rng = np.random.default_rng(0)
         self.x = rng.standard_normal((bench.POOL, steps, model.input_size)).astype(np.float32)
         self.y = np.zeros((steps, *model.output_shape), np.float32)
         self.bound = np.zeros(model.input_size, np.float32)
         self.model = core.model(model, kernel)
-        self.stream = 0 if SHAPES[shape].carried else self.window
+        self.stream = 0 if asked.carried else self.window
         self._begin()
 
     def _begin(self) -> None:
@@ -165,6 +169,9 @@ def cases(python: bool, only: Sequence[str] | None) -> list[tuple[str, str]]:
     every += [("step", "push" + dtype) for dtype in dtypes]
     every += [(shape, door) for shape in STREAMS for door in ("push", "push_bound")]
     every.append(("quant", "series"))
+    if not python:
+        every += [(shape, "carried") for shape in SMALL]
+        every += [(CALL.name, door) for door in ("window", "clock")]
     return [case for case in every if only is None or case[0] in only]
 
 
@@ -198,7 +205,7 @@ def compare(
                 pair: list[Side] = [PythonSide(revision, process, shape, door) for process in asked]
             else:
                 pair = [CoreSide(revision, core, shape, door, kernel) for core in asked]
-            rows.append({"shape": SHAPES[shape].title, "door": door} | measure(pair[0], pair[1], seconds))
+            rows.append({"shape": ASKED[shape].title, "door": door} | measure(pair[0], pair[1], seconds))
     return rows
 
 
@@ -208,17 +215,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("revision", metavar="REV", nargs="?", default="HEAD~", help="what git calls it (HEAD~)")
     parser.add_argument("--python", action="store_true", help="time the Python package, not the C core alone")
     parser.add_argument("--kernel", help="the kernel of both, such as avx2 (the best that runs here)")
-    parser.add_argument("--only", nargs="+", choices=sorted({*WINDOWS, *STREAMS, "step"}), help="these shapes")
+    parser.add_argument("--only", nargs="+", choices=ASKED, help="these shapes")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long to measure each row (4)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(argv)
+    if not cases(options.python, options.only):
+        parser.error(f"--only {' '.join(options.only)}: asked in C alone, so not with --python")
     rows = compare(options.revision, options.python, options.kernel, options.only, options.seconds)
     print(f"p50 in µs; ratio: this version's time over that of {options.revision}, in the same round")
     terminal.table(
         ["shape", "door", f">{options.revision}", ">this", ">ratio", "5-95 %", "bits"],
         [
             (
-                row["shape"], row["door"], f"{row['other_p50']:.2f}", f"{row['this_p50']:.2f}", f"{row['ratio']:.3f}",
+                row["shape"], row["door"], f"{row['other_p50']:.3f}", f"{row['this_p50']:.3f}", f"{row['ratio']:.3f}",
                 f"{row['ratio_low']:.3f}-{row['ratio_high']:.3f}", "same" if row["same_bits"] else "DIFFER",
             )
             for row in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -98,5 +99,20 @@ SHAPES = {
         Shape("hidden256", "50 x 16, 2 x 256", lambda: lstm(16, 256, 2), 50),
         Shape("step", "one step, hidden 64, input 10, state carried", lambda: lstm(10, 64), 1, carried=True),
         Shape("gru", "GRU: 50 x 10, hidden 64, head", gru, 50),
+    )
+}
+
+#: Next to nothing to compute: what a call costs.
+CALL = Shape("call", "a call: one step, hidden 1, input 1", functools.partial(lstm, 1, 1), 1, carried=True)
+
+#: One step of a layer and nothing around it, which benchmarks/against.py asks in C alone.
+SMALL = {
+    shape.name: shape
+    for shape in (
+        *(
+            Shape(f"units{n}", f"one step, hidden {n}, input 8", functools.partial(lstm, 8, n), 1, carried=True)
+            for n in (8, 16, 24, 32, 40, 64, 128)
+        ),
+        CALL,
     )
 }

@@ -56,7 +56,7 @@ def facts(scripts: SimpleNamespace) -> dict[str, Any]:
 def test_shapes_answer(scripts: SimpleNamespace) -> None:
     shapes = scripts.models.SHAPES
     assert len({shape.title for shape in shapes.values()}) == len(shapes)
-    for name, shape in shapes.items():
+    for name, shape in (shapes | scripts.models.SMALL).items():
         model = shape.build()
         answer = model(np.random.default_rng(0).normal(size=(shape.steps, model.input_size)))
         assert np.all(np.isfinite(answer)), name
@@ -145,16 +145,28 @@ def test_a_version_against_itself(
     if how and not all(map(importlib.util.find_spec, ("pip", "scikit_build_core"))):
         pytest.skip("pip or scikit-build-core is not installed, by which the package is built")
     out = tmp_path / "against.json"
-    assert scripts.against.main(["HEAD", *how, "--only", "step", "--seconds", "0.05", "--json", str(out)]) == 0
+    only = ["--only", "step", *([] if how else ["units8", "units40", "call"])]
+    assert scripts.against.main(["HEAD", *how, *only, "--seconds", "0.05", "--json", str(out)]) == 0
     assert "same" in capsys.readouterr().out
     rows = json.loads(out.read_text())["rows"]
-    assert [row["door"] for row in rows] == (["push", "push, float64"] if how else ["push"])
+    in_c = ["push", "carried", "carried", "carried", "window", "clock"]
+    assert [row["door"] for row in rows] == (["push", "push, float64"] if how else in_c)
+    if not how:
+        *calls, clock = (row["this_p50"] for row in rows)
+        assert min(calls) > clock > 0, "the clock alone takes no less than a call"
     for row in rows:
         assert row["same_bits"]
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
         assert row["rounds"] >= bench.LEAST_ROUNDS
     with pytest.raises(ValueError, match="no-such-revision: git"):
         scripts.against.main(["no-such-revision", *how])
+
+
+def test_what_is_asked_in_c_alone(scripts: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        scripts.against.main(["HEAD", "--python", "--only", "units8", "call"])
+    assert "--only units8 call: asked in C alone, so not with --python" in capsys.readouterr().err
+    assert {door for _, door in scripts.against.cases(False, None)} == set(scripts.against.DOORS)
 
 
 def test_functions_that_changed_are_not_called(scripts: SimpleNamespace, tmp_path: Path) -> None:
