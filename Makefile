@@ -25,6 +25,7 @@ bench: $(VENV)/.test ## time lstmcore beside ONNX Runtime, OpenVINO and torch; i
 	$(BIN)/python benchmarks/run.py
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/ceiling.py --json benchmarks/results/ceiling.json
 	$(BIN)/python benchmarks/sliding.py --json benchmarks/results/sliding.json
+	$(BIN)/python benchmarks/graphs.py --json benchmarks/results/graphs.json
 	$(BIN)/python benchmarks/predict_windows.py --json benchmarks/results/predict_windows.json
 	$(BIN)/python benchmarks/edge.py --json benchmarks/results/edge.json
 	$(BIN)/python benchmarks/subnormals.py --json benchmarks/results/subnormals.json

@@ -194,6 +194,24 @@ def sliding(facts: Facts) -> list[str]:
     ]  # fmt: skip
 
 
+def graphs(facts: Facts) -> list[str]:
+    """Every case: this project and ONNX Runtime at its best with one thread."""
+    rows = []
+    for case in facts["cases"].values():
+        own, (best, *_) = case["rows"][0], peers(case["rows"], "best")
+        ours, theirs = ([time(row[key]) for key in ("p50", "p99", "p99_9", "max")] for row in (own, best))
+        told = [spread(best), ratio(best["ratio_p99"])]
+        rows.append([case["model"], case["way"], *ours, best["settings"], *theirs, *told])
+    times = [">p99", ">p99.9", ">max"]
+    return table(
+        [
+            "model", "asked for", ">lstmcore p50", *times, "ONNX Runtime's best", ">p50", *times, ">× (5-95 %)",
+            ">× of p99s",
+        ],
+        rows,
+    )  # fmt: skip
+
+
 def predict_windows(facts: Facts) -> list[str]:
     rows = [[row["label"], row["settings"], f"{row['windows_per_second']:,.0f}", spread(row)] for row in facts["rows"]]
     searched = facts["searched"]
@@ -259,6 +277,7 @@ def main() -> None:
             replace(page, name, write(results))
     writers = {
         "sliding": sliding,
+        "graphs": graphs,
         "predict_windows": predict_windows,
         "edge": edge,
         "subnormals": subnormals,
