@@ -1,6 +1,6 @@
 """A million ticks through streams that are never reset, and answers from all over them compared in bits.
 
-    python benchmarks/million_ticks.py [--ticks N] [--shape NAME] [--samples N]
+    python benchmarks/million_ticks.py [--ticks N] [--shape NAME | --graph NAME] [--samples N]
 
 The sliding window is compared with model(window) of the same ticks, the stateful stream with one run of the model over
 all ticks so far, where that is not too long, and both with `predict_windows` and a stream restored half way.
@@ -21,6 +21,7 @@ from lstmcore.layers import Array
 from lstmcore.streaming import Stream
 
 PIECE = 10_000  # ticks of one call
+GRAPHS = ("ResidualGRU", "ResidualLSTM", "BothLast", "SideBySide", "Challenge", "Ensemble")  # those that slide
 LONGEST = 20_000  # ticks of the run that a stateful answer is compared with
 
 
@@ -79,17 +80,26 @@ def check(model: Model, window: int, series: Array, samples: int) -> Iterator[tu
     yield "stateful", f"{taken / len(series) * 1e6:.2f}", f"{len(ends):,} answers equal one run over all ticks so far"
 
 
+def built(shape: str, graph: str | None) -> tuple[str, int, Model]:
+    """What the model is called, the ticks of its windows, and itself."""
+    if graph is None:
+        return SHAPES[shape].title, SHAPES[shape].steps, SHAPES[shape].build()
+    import graph_models
+
+    return graph, 50, graph_models.taken_over(graph_models.made(getattr(graph_models, graph)))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ticks", type=int, default=1_000_000, help="how many (1,000,000)")
     parser.add_argument("--shape", choices=SHAPES, default="quant", help="of models.py (quant)")
+    parser.add_argument("--graph", choices=GRAPHS, help="of graph_models.py, which needs torch, instead of a shape")
     parser.add_argument("--samples", type=int, default=2000, help="how many answers are compared (2000)")
     options = parser.parse_args()
-    shape = SHAPES[options.shape]
-    model = shape.build()
+    title, steps, model = built(options.shape, options.graph)
     series = np.random.default_rng(0).standard_normal((options.ticks, model.input_size)).astype(np.float32)
-    print(f"{shape.title}, {model.backend} {model.kernel or ''}: {options.ticks:,} ticks, windows of {shape.steps}")
-    rows = list(check(model, shape.steps, series, options.samples))
+    print(f"{title}, {model.backend} {model.kernel or ''}: {options.ticks:,} ticks, windows of {steps}")
+    rows = list(check(model, steps, series, options.samples))
     terminal.table(["what", ">µs a tick", "result"], rows)
     return 0
 
