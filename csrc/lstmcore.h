@@ -32,9 +32,9 @@
  * inputs that are rounded already: next to 61,800 every 0.004. Where that is too coarse, subtract in double, and hand
  * over the difference.
  *
- * Errors. Every function that can fail returns one of the codes below and leaves its output arguments unset.
- * lstmcore_model_error tells of the last failure while a model was built. lstmcore_run allocates only where a model
- * keeps whole windows and this one is longer than all before, or than lstmcore_session_reserve made room for.
+ * Errors. Every function that can fail returns one of the codes below and leaves its output arguments unset;
+ * lstmcore_model_error says more. A run allocates where it is a session's first of several windows, or where a model
+ * keeps whole windows and this one is longer than all before; lstmcore_session_reserve makes room ahead of it.
  *
  * Results. Every kernel gives the same bits. NaN comes out as the one quiet NaN 0x7fc00000. While a call runs,
  * subnormal numbers count as zero and rounding is to nearest, whatever the caller's settings, which come back
@@ -140,7 +140,10 @@ int lstmcore_kernel_runs(int kernel);
 int lstmcore_model_new(const char *kernel, lstmcore_model **model);
 void lstmcore_model_free(lstmcore_model *model);
 const char *lstmcore_model_kernel(const lstmcore_model *model); /* NULL of NULL */
-/* What the last call that failed with this model found wrong, and in which layer; "" where none has. */
+/* Of a model that is not sealed: what the last call that failed with it found wrong, and in which layer; "" where none
+ * has. Such a model belongs to one thread. Of a sealed one: why streams of it cannot have a window or, where it neither
+ * slides nor carries, cannot be at all; "" where they can. No call changes that, so that all threads may read it; calls
+ * that fail with a sealed model tell by their code alone. */
 const char *lstmcore_model_error(const lstmcore_model *model);
 
 /* A value of a model: what an input or a layer is called by the layers that read it. */
@@ -237,7 +240,7 @@ size_t lstmcore_model_state_size(const lstmcore_model *model);
 int lstmcore_session_new(lstmcore_model *model, int states, lstmcore_session **session);
 void lstmcore_session_free(lstmcore_session *session);
 
-/* Make room for windows of `steps` steps, where whole windows are kept: see lstmcore_run. */
+/* Make room for any number of windows of `steps` steps: runs of these with this session then never allocate. */
 int lstmcore_session_reserve(lstmcore_session *session, size_t steps);
 
 /* Answer one window of `steps` steps, at least 1.
@@ -263,13 +266,15 @@ int lstmcore_bind(lstmcore_session *session, const void *const *inputs, size_t s
 int lstmcore_run_bound(lstmcore_session *session);
 
 /* lstmcore_run for n windows, one behind the other in each array. lengths (n,) says how many steps of each window
- * count, from its first on, 1 to `steps`; answers to the others are not written. NULL: all. */
+ * count, from its first on, 1 to `steps`; answers to the others are not written. NULL: all. Windows of a model that
+ * carries (lstmcore_model_carries) take each step together, which takes less time and gives the same bits; but not
+ * where `state` or `end` are given and a recurrent layer takes only the newest step. */
 int lstmcore_run_many(lstmcore_session *session, const void *const *inputs, size_t n, size_t steps,
                       const size_t *lengths, const float *state, float *const *outputs, float *end);
 
 /* The answers to every window of a series: sequences (ticks, width), vectors (windows, width), the windows `window`
  * ticks long, the first at tick 0, each `stride` ticks after the one before, (ticks - window) / stride + 1 of them;
- * outputs n times what lstmcore_run gives. Allocates, and so may run out of memory. */
+ * outputs n times what lstmcore_run gives. */
 int lstmcore_run_windows(lstmcore_session *session, const void *const *inputs, size_t ticks, size_t window,
                          size_t stride, float *const *outputs);
 

@@ -31,104 +31,128 @@ void lstmcore_tick_reset(tick *t) {
     }
 }
 
-size_t lstmcore_work(const lstmcore_model *model, const size_t *ops, size_t n) {
-    size_t work = 0;
-    for (size_t k = 0; k < n; k++) {
-        work += model->ops[ops[k]].work;
+static void free_all(float **arrays, size_t n) {
+    for (size_t k = 0; arrays != NULL && k < n; k++) {
+        free(arrays[k]);
     }
-    return work;
+    free(arrays);
 }
 
-void lstmcore_tick_apply(tick *t, size_t n_op, size_t n) {
-    const op *o = &t->model->ops[n_op];
+void lstmcore_kept_free(const lstmcore_model *model, kept_ticks *k) {
+    free_all(k->gates, model->ticks->n_gates);
+    free_all(k->values, model->ticks->n_values);
+}
+
+/* `n` rows of each of these; NULL where there is no memory for the list. */
+static float **allocate_rows(const kept *which, size_t count, size_t n, int *found) {
+    float **arrays = calloc(count + 1, sizeof *arrays);
+    *found = *found && arrays != NULL;
+    for (size_t k = 0; *found && k < count; k++) {
+        *found = (arrays[k] = lstmcore_floats_new(n * which[k].row)) != NULL;
+    }
+    return arrays;
+}
+
+int lstmcore_kept_new(const lstmcore_model *model, size_t n, kept_ticks *k) {
+    const tick_plan *p = model->ticks;
+    int found = 1;
+    k->gates = allocate_rows(p->gates, p->n_gates, n, &found);
+    k->values = allocate_rows(p->values, p->n_values, n, &found);
+    return found;
+}
+
+void lstmcore_keep_values(const tick *t, const kept_ticks *k, size_t m, size_t at) {
+    const tick_plan *p = t->plan;
+    for (size_t v = 0; v < p->n_values; v++) {
+        const rows from = t->values[p->values[v].of];
+        memcpy(k->values[v] + at * p->values[v].row, from.at + m * from.row,
+               t->model->values[p->values[v].of].width * sizeof *from.at);
+    }
+}
+
+void lstmcore_look_at_kept(tick *t, const kept_ticks *k, size_t at, size_t apart) {
+    const tick_plan *p = t->plan;
+    for (size_t g = 0; g < p->n_gates; g++) {
+        t->gates[g] = (rows){k->gates[g] + at * p->gates[g].row, apart * p->gates[g].row};
+    }
+    for (size_t v = 0; v < p->n_values; v++) {
+        t->values[p->values[v].of] = (rows){k->values[v] + at * p->values[v].row, apart * p->values[v].row};
+    }
+}
+
+static rows from_row(rows r, size_t at) {
+    return (rows){r.at + at * r.row, r.row};
+}
+
+static void apply(tick *t, const op *o, size_t at, size_t n) {
     if (moves_nothing(o->kind)) {
         t->values[o->writes] = t->values[o->reads[0]];
         return;
     }
-    const rows to = t->values[o->writes];
+    const rows to = from_row(t->values[o->writes], at);
     float *const out = (float *)(uintptr_t)to.at;
+    for (size_t k = 0; k < o->n_reads; k++) {
+        t->reads[k] = from_row(t->values[o->reads[k]], at);
+    }
     if (o->kind != OP_RECURRENT) {
-        const rows *in = &t->values[o->reads[0]];
-        for (size_t k = 0; o->n_reads > 1 && k < o->n_reads; k++) {
-            t->reads[k] = t->values[o->reads[k]];
-            in = t->reads;
-        }
-        lstmcore_apply(t->scratch.kernel, t->model, o, n, in, out, to.row);
+        lstmcore_apply(t->scratch.kernel, t->model, o, n, t->reads, out, to.row);
         return;
     }
-    const rows in = t->values[o->reads[0]];
     for (size_t m = 0; m < n; m++) {
-        const rows mask = o->n_reads == 1 ? (rows){NULL, 0} : t->values[o->reads[1]];
-        const int counts = mask.at == NULL || mask.at[m * mask.row] != 0.0f;
-        recurrent_only_step(&t->scratch, o, in.at + m * in.row, counts, out + m * to.row);
+        const int counts = o->n_reads == 1 || *from_row(t->reads[1], m).at != 0.0f;
+        recurrent_only_step(&t->scratch, o, from_row(*t->reads, m).at, counts, out + m * to.row);
     }
 }
 
-void lstmcore_tick_shared(tick *t, size_t n) {
-    for (size_t k = 0; k < t->plan->n_shared; k++) {
-        lstmcore_tick_apply(t, t->plan->shared[k], n);
+void lstmcore_tick_apply(tick *t, const size_t *ops, size_t n_ops, size_t at, size_t n) {
+    for (size_t k = 0; n != 0 && k < n_ops; k++) {
+        apply(t, &t->model->ops[ops[k]], at, n);
     }
 }
 
-void lstmcore_tick_head(tick *t, size_t n) {
-    for (size_t k = 0; k < t->plan->n_head; k++) {
-        lstmcore_tick_apply(t, t->plan->head[k], n);
-    }
-}
-
-rows lstmcore_tick_gates(tick *t, size_t n_op, size_t n) {
-    const op *o = &t->model->ops[n_op];
-    if (t->plan->gates_of[n_op] >= 0) {
-        return t->gates[t->plan->gates_of[n_op]];
-    }
-    recurrent_gates(t->scratch.kernel, o, t->values[o->reads[0]], n, t->scratch.gates, t->scratch.gates_row);
-    return (rows){t->scratch.gates, t->scratch.gates_row};
-}
-
-/* The step of those windows for which it counts; the others' h goes on as it is. */
-static void step_masked(const scratch *s, const op *o, rows gates, rows mask, size_t n, const float *h_old,
+void lstmcore_tick_step(const tick *t, const op *o, rows gates, rows products, size_t n, const float *h_old,
                         float *h_new, float *c) {
-    for (size_t m = 0; m < n;) {
-        const int counts = mask.at[m * mask.row] != 0.0f;
-        size_t end = m + 1;
+    const rows mask = o->n_reads == 1 ? (rows){NULL, 0} : t->values[o->reads[1]];
+    for (size_t m = 0, end; m < n; m = end) {
+        const int counts = mask.at == NULL || mask.at[m * mask.row] != 0.0f;
+        end = mask.at == NULL ? n : m + 1;
         while (end < n && (mask.at[end * mask.row] != 0.0f) == counts) {
             end++;
         }
         const float *const old = h_old + m * h_row(o);
         float *const new = h_new + m * h_row(o);
         if (counts) {
-            recurrent_step(s, o, gates.at + m * gates.row, gates.row, end - m, old, new, c + m * c_row(o));
+            const rows known = products.at == NULL ? products : from_row(products, m);
+            recurrent_step(&t->scratch, o, from_row(gates, m), known, end - m, old, new, c + m * c_row(o));
         } else {
             memcpy(new, old, (end - m) * h_row(o) * sizeof *new);
         }
-        m = end;
     }
 }
 
-void lstmcore_lockstep(tick *t, const recurrent_state *states, size_t at, size_t n, int now) {
+static rows gates_of(tick *t, size_t n_op, size_t n) {
+    const op *o = &t->model->ops[n_op];
+    const int g = t->plan->gates_of[n_op];
+    if (g >= 0 && t->gates[g].at != NULL) {
+        return t->gates[g];
+    }
+    recurrent_gates(t->scratch.kernel, o, t->values[o->reads[0]], n, t->scratch.gates, t->scratch.gates_row);
+    return (rows){t->scratch.gates, t->scratch.gates_row};
+}
+
+void lstmcore_lockstep(tick *t, const recurrent_state *states, size_t at, size_t n, int now, int from_zero) {
     for (size_t k = 0; k < t->plan->n_updates; k++) {
         const size_t n_op = t->plan->updates[k];
         const op *o = &t->model->ops[n_op];
         if (!t->plan->carried[n_op]) {
-            lstmcore_tick_apply(t, n_op, n);
+            apply(t, o, 0, n);
             continue;
         }
-        const rows gates = lstmcore_tick_gates(t, n_op, n);
-        const float *const h_old = states[n_op].h[now] + at * h_row(o);
-        float *const h_new = states[n_op].h[!now] + at * h_row(o), *const c = states[n_op].c + at * c_row(o);
-        if (o->n_reads == 1) {
-            recurrent_step(&t->scratch, o, gates.at, gates.row, n, h_old, h_new, c);
-        } else {
-            step_masked(&t->scratch, o, gates, t->values[o->reads[1]], n, h_old, h_new, c);
-        }
+        const recurrent_state *st = &states[n_op];
+        float *const h_new = st->h[!now] + at * h_row(o);
+        const rows products = from_zero ? recurrent_products_of_zeros(o) : (rows){NULL, 0};
+        lstmcore_tick_step(t, o, gates_of(t, n_op, n), products, n, st->h[now] + at * h_row(o), h_new,
+                           st->c + at * c_row(o));
         t->values[o->writes] = (rows){h_new, h_row(o)};
-    }
-}
-
-void lstmcore_tick_put(const tick *t, float *const *outputs, size_t at, size_t n) {
-    for (size_t k = 0; k < t->model->n_outputs; k++) {
-        const int v = t->model->outputs[k].value;
-        const size_t width = t->model->values[v].width;
-        lstmcore_put(outputs[k] + at * width, n, width, t->values[v]);
     }
 }

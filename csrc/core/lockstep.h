@@ -13,7 +13,7 @@ typedef struct {
     scratch scratch;
     float *chunks; /* [buffer](CHUNK, plan->row) */
     rows *values;  /* of each value; those of inputs, of states and of what is kept are set as they come */
-    rows *gates;   /* of each of the plan's gates, likewise */
+    rows *gates;   /* of each of the plan's gates, likewise; `at` NULL: they are not kept */
     rows *reads;   /* of the op that runs */
 } tick;
 
@@ -24,25 +24,32 @@ void lstmcore_tick_free(tick *t);
 /* Let each value that ops make be in its own buffer again. */
 void lstmcore_tick_reset(tick *t);
 
-/* One op without a state in windows in flight, over n rows. */
-void lstmcore_tick_apply(tick *t, size_t op, size_t n);
+/* What is kept of ticks for windows that take their step later: of each of the plan's (ticks, row). */
+typedef struct {
+    float **gates, **values;
+} kept_ticks;
 
-/* The shared ops over `n` ticks, and what they contribute to the gates of a layer. */
-void lstmcore_tick_shared(tick *t, size_t n);
+/* Of n ticks; 0 where there is no memory; `k` can then be freed as well. */
+int lstmcore_kept_new(const lstmcore_model *model, size_t n, kept_ticks *k);
+void lstmcore_kept_free(const lstmcore_model *model, kept_ticks *k);
 
-/* The same for `n` windows after their step. */
-void lstmcore_tick_head(tick *t, size_t n);
+/* Keep row m of the values of the tick under way as tick `at`. */
+void lstmcore_keep_values(const tick *t, const kept_ticks *k, size_t m, size_t at);
 
-/* The gates of layer `op` for n rows: those that are kept, or what its input contributes, formed in the scratch. */
-rows lstmcore_tick_gates(tick *t, size_t op, size_t n);
+/* Let what the first window reads in its step be what is kept of tick `at`, and each other's be `apart` ticks on. */
+void lstmcore_look_at_kept(tick *t, const kept_ticks *k, size_t at, size_t apart);
 
-/* One step of `n` windows, at most CHUNK, whose states begin with row `at` of `states`: h[now] -> h[!now]. */
-void lstmcore_lockstep(tick *t, const recurrent_state *states, size_t at, size_t n, int now);
+/* Some of the plan's ops without a state in windows in flight, over n rows from row `at` on. */
+void lstmcore_tick_apply(tick *t, const size_t *ops, size_t n_ops, size_t at, size_t n);
 
-/* Multiply-adds of a row in some of the plan's ops. */
-size_t lstmcore_work(const lstmcore_model *model, const size_t *ops, size_t n);
+/* The step of a layer with a state for n sequences, but for those for which it does not count. Where `products` has
+ * rows they are the recurrent products. */
+void lstmcore_tick_step(const tick *t, const op *o, rows gates, rows products, size_t n, const float *h_old,
+                        float *h_new, float *c);
 
-/* Write n rows of every output; output k begins at outputs[k] + at*width. */
-void lstmcore_tick_put(const tick *t, float *const *outputs, size_t at, size_t n);
+/* One step of `n` windows, at most CHUNK, whose states begin with row `at` of `states`: h[now] -> h[!now]. Gates that
+ * are not in t->gates are formed from what the layer reads. With from_zero it is the windows' first, and nobody gave
+ * them a state. */
+void lstmcore_lockstep(tick *t, const recurrent_state *states, size_t at, size_t n, int now, int from_zero);
 
 #endif

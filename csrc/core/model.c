@@ -33,10 +33,12 @@ const char *lstmcore_error(int code) {
 }
 
 int lstmcore_fail(lstmcore_model *model, int code, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(model->error, sizeof model->error, format, arguments);
-    va_end(arguments);
+    if (!atomic_load(&model->sealed)) { /* else other threads may read the text */
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(model->error, sizeof model->error, format, arguments);
+        va_end(arguments);
+    }
     return code;
 }
 

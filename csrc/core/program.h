@@ -86,7 +86,7 @@ struct lstmcore_model {
     size_t steps;           /* the one window length a Flatten allows, 0: any */
     struct plan *plan[2];   /* for the answers alone, and with all states at the end */
     struct tick_plan *ticks;
-    char error[256];      /* of the last call that failed */
+    char error[256];      /* see lstmcore_model_error */
     _Atomic int sealed;   /* threads may make their sessions at the same time */
     _Atomic size_t users; /* the caller, and every session */
 };
@@ -103,7 +103,7 @@ static inline size_t c_row(const op *o) {
 #define MAX_SIZE ((size_t)1 << 20)
 #define MAX_OPS  ((size_t)1 << 16)
 
-/* Keeps a text for lstmcore_model_error, and returns `code`. */
+/* Keeps a text for lstmcore_model_error unless the model is sealed, and returns `code`. */
 int lstmcore_fail(lstmcore_model *model, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Takes over what the op holds, appends it and the value that it makes; frees it on an error, `code` being one that

@@ -15,6 +15,10 @@ typedef struct {
 /* Make `n` sequences from row `at` on begin anew, with h[now] current. */
 void lstmcore_states_begin(const op *o, const recurrent_state *state, int now, size_t at, size_t n);
 
+/* Sequence `at`, with h[now] current, from or to the layer's place among a caller's states of one sequence. */
+void lstmcore_states_set(const op *o, const recurrent_state *state, int now, size_t at, const float *from);
+void lstmcore_states_put(const op *o, const recurrent_state *state, int now, size_t at, float *to);
+
 /* States of `n` sequences for each recurrent op of the model, or those of `which`; NULL where memory is short. */
 recurrent_state *lstmcore_states_new(const lstmcore_model *model, const unsigned char *which, size_t n);
 void lstmcore_states_free(const lstmcore_model *model, recurrent_state *states);
@@ -85,24 +89,25 @@ static inline void recurrent_carry(const scratch *s, const op *o, const float *i
     }
 }
 
-/* One step of each of `n` sequences. */
-static inline void recurrent_step(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
+/* One step of each of `n` sequences; where `products` has rows the recurrent products are these. */
+static inline void recurrent_step(const scratch *s, const op *o, rows gates, rows products, size_t n,
                                   const float *h_old, float *h_new, float *c) {
-    if (o->variant != NULL) {
-        lstmcore_variant_step(s, o, gates, gates_row, n, h_old, h_new, c);
+    if (o->variant != NULL && products.at == NULL) {
+        lstmcore_variant_step(s, o, gates.at, gates.row, n, h_old, h_new, c);
+    } else if (o->variant != NULL) {
+        lstmcore_variant_finish(s, o, gates.at, gates.row, products.at, products.row, n, h_old, h_new, h_row(o), c,
+                                c_row(o));
+    } else if (products.at == NULL) {
+        s->kernel->step(&o->recurrent, gates.at, gates.row, n, h_old, h_new, c, h_row(o));
     } else {
-        s->kernel->step(&o->recurrent, gates, gates_row, n, h_old, h_new, c, h_row(o));
+        s->kernel->finish(&o->recurrent, gates.at, gates.row, products.at, products.row, n, h_old, h_new, c, h_row(o));
     }
 }
 
-/* The same where the products have been formed; rows of h and c are `row` apart. */
-static inline void recurrent_finish(const scratch *s, const op *o, rows gates, rows products, size_t n,
-                                    const float *h_old, float *h_new, float *c, size_t row) {
-    if (o->variant != NULL) {
-        lstmcore_variant_finish(s, o, gates.at, gates.row, products.at, products.row, n, h_old, h_new, row, c, row);
-    } else {
-        s->kernel->finish(&o->recurrent, gates.at, gates.row, products.at, products.row, n, h_old, h_new, c, row);
-    }
+/* The recurrent products of zeros, where they need not be formed. */
+static inline rows recurrent_products_of_zeros(const op *o) {
+    const int known = o->variant == NULL && o->start_h == NULL && o->recurrent.finite;
+    return (rows){known ? o->recurrent.bias : NULL, 0};
 }
 
 /* The first step of a sequence that begins anew, where its only step is `in`; `counts` is 0 where it is skipped. */

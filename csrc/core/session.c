@@ -1,9 +1,10 @@
-/* Sessions: their memory, and the calls that run windows. Only lstmcore_session_new and _reserve allocate. */
+/* Sessions: their memory, and what is bound to them. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "kernels/colored.h"
-#include "window.h"
+#include "tick_plan.h"
+#include "together.h"
 
 static size_t most_reads(const lstmcore_model *model) {
     size_t most = 1;
@@ -45,7 +46,7 @@ int lstmcore_session_new(lstmcore_model *model, int states, lstmcore_session **s
         return LSTMCORE_BAD_ARGUMENT;
     }
     if (!atomic_load(&model->sealed)) {
-        return LSTMCORE_SEALED;
+        return lstmcore_fail(model, LSTMCORE_SEALED, "a session: the model is not sealed yet");
     }
     lstmcore_session *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -70,6 +71,7 @@ void lstmcore_session_free(lstmcore_session *s) {
         free(s->wholes[k]);
     }
     free(s->wholes);
+    lstmcore_together_free(s->together);
     lstmcore_scratch_free(&s->scratch);
     free(s->chunks);
     free(s->ones);
@@ -85,8 +87,8 @@ void lstmcore_session_free(lstmcore_session *s) {
     free(s);
 }
 
-int lstmcore_session_reserve(lstmcore_session *s, size_t steps) {
-    if (s == NULL || steps > SIZE_MAX / sizeof(float) / MAX_SIZE / 2) {
+int lstmcore_reserve_wholes(lstmcore_session *s, size_t steps) {
+    if (steps > MAX_STEPS) {
         return LSTMCORE_BAD_ARGUMENT;
     }
     if (steps <= s->room || s->plan->wholes == 0) {
@@ -107,52 +109,9 @@ int lstmcore_session_reserve(lstmcore_session *s, size_t steps) {
     return LSTMCORE_OK;
 }
 
-static size_t step_of(const lstmcore_model *model, int v, size_t steps) {
-    return model->values[v].width * (model->values[v].sequence ? steps : 1);
-}
-
-int lstmcore_run_apart(lstmcore_session *s, const void *const *inputs, size_t n, size_t steps, size_t apart,
-                       const size_t *lengths, const float *state, float *const *outputs, float *end) {
-    const lstmcore_model *model = s->model;
-    const int code = lstmcore_session_reserve(s, steps);
-    if (code != LSTMCORE_OK) {
-        return code;
-    }
-    int goes_on = 1;
-    s->watched.callers = fp_mode_enter();
-    for (size_t w = 0; goes_on && w < n; w++) {
-        for (size_t k = 0; k < model->n_inputs; k++) {
-            s->inputs[k] = (const float *)inputs[k] + w * step_of(model, model->inputs[k].value, apart);
-        }
-        for (size_t k = 0; k < model->n_outputs; k++) {
-            s->outputs[k] = outputs[k] + w * step_of(model, model->outputs[k].value, steps);
-        }
-        goes_on = lstmcore_run_window(s, lengths == NULL ? steps : lengths[w],
-                                      state == NULL ? NULL : state + w * model->state_size,
-                                      end == NULL ? NULL : end + w * model->state_size);
-    }
-    fp_mode_leave(s->watched.callers);
-    return goes_on ? LSTMCORE_OK : LSTMCORE_STOPPED;
-}
-
-int lstmcore_run_many(lstmcore_session *s, const void *const *inputs, size_t n, size_t steps, const size_t *lengths,
-                      const float *state, float *const *outputs, float *end) {
-    if (s == NULL || lacks_arrays(s->model, inputs, outputs) || steps < 1 ||
-        (s->model->steps != 0 && (steps != s->model->steps || lengths != NULL)) ||
-        (end != NULL && s->plan != s->model->plan[1])) {
-        return LSTMCORE_BAD_ARGUMENT;
-    }
-    for (size_t w = 0; lengths != NULL && w < n; w++) {
-        if (lengths[w] < 1 || lengths[w] > steps) {
-            return LSTMCORE_BAD_ARGUMENT;
-        }
-    }
-    return lstmcore_run_apart(s, inputs, n, steps, steps, lengths, state, outputs, end);
-}
-
-int lstmcore_run(lstmcore_session *s, const void *const *inputs, size_t steps, const float *state,
-                 float *const *outputs, float *end) {
-    return lstmcore_run_many(s, inputs, 1, steps, NULL, state, outputs, end);
+int lstmcore_session_reserve(lstmcore_session *s, size_t steps) {
+    const int code = s == NULL ? LSTMCORE_BAD_ARGUMENT : lstmcore_reserve_wholes(s, steps);
+    return code == LSTMCORE_OK && s->model->ticks->carries ? lstmcore_together_reserve(s) : code;
 }
 
 int lstmcore_session_watch(lstmcore_session *s, int (*stop)(void *), void *context) {
@@ -168,7 +127,7 @@ int lstmcore_bind(lstmcore_session *s, const void *const *inputs, size_t steps, 
     if (s == NULL || lacks_arrays(s->model, inputs, outputs)) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    const int code = lstmcore_session_reserve(s, steps);
+    const int code = lstmcore_reserve_wholes(s, steps);
     for (size_t k = 0; code == LSTMCORE_OK && k < s->model->n_inputs; k++) {
         s->bound_inputs[k] = inputs[k];
     }

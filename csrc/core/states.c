@@ -45,6 +45,16 @@ void lstmcore_states_begin(const op *o, const recurrent_state *state, int now, s
     fill(state->c + at * c_row(o), o->start_c, c_row(o), n);
 }
 
+void lstmcore_states_set(const op *o, const recurrent_state *state, int now, size_t at, const float *from) {
+    memcpy(state->h[now] + at * h_row(o), from + o->state_at, o->out * sizeof *from);
+    memcpy(state->c + at * c_row(o), from + o->state_at + o->out, o->c * sizeof *from);
+}
+
+void lstmcore_states_put(const op *o, const recurrent_state *state, int now, size_t at, float *to) {
+    lstmcore_put(to + o->state_at, 1, o->out, (rows){state->h[now] + at * h_row(o), 0});
+    lstmcore_put(to + o->state_at + o->out, 1, o->c, (rows){state->c + at * c_row(o), 0});
+}
+
 static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }

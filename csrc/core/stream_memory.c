@@ -15,21 +15,16 @@ int lstmcore_model_carries(const lstmcore_model *model) {
     return model != NULL && atomic_load(&model->sealed) && model->ticks->carries;
 }
 
-static void free_all(float **arrays, size_t n) {
-    for (size_t k = 0; arrays != NULL && k < n; k++) {
-        free(arrays[k]);
-    }
-    free(arrays);
-}
-
 void lstmcore_streams_free(lstmcore_streams *s) {
     if (s == NULL) {
         return;
     }
     lstmcore_streams_stop_helper(s);
-    free_all(s->products, s->model->n_ops);
-    free_all(s->gates, s->tick.plan->n_gates);
-    free_all(s->values, s->tick.plan->n_values);
+    for (size_t n = 0; s->products != NULL && n < s->model->n_ops; n++) {
+        free(s->products[n]);
+    }
+    free(s->products);
+    lstmcore_kept_free(s->model, &s->kept);
     lstmcore_states_free(s->model, s->states);
     lstmcore_tick_free(&s->tick);
     free(s->h);
@@ -71,26 +66,11 @@ static int allocate_ports(lstmcore_streams *s) {
     return nowhere != NULL && (zeros != NULL || model->n_inputs == 0);
 }
 
-/* What is kept of ticks; 0 where there is no memory. */
-static int allocate_kept(lstmcore_streams *s) {
-    const tick_plan *p = s->tick.plan;
-    s->gates = calloc(p->n_gates + 1, sizeof *s->gates);
-    s->values = calloc(p->n_values + 1, sizeof *s->values);
-    int found = s->gates != NULL && s->values != NULL;
-    for (size_t k = 0; found && k < p->n_gates; k++) {
-        found = (s->gates[k] = lstmcore_floats_new(s->count * p->gates[k].row)) != NULL;
-    }
-    for (size_t k = 0; found && k < p->n_values; k++) {
-        found = (s->values[k] = lstmcore_floats_new(s->count * p->values[k].row)) != NULL;
-    }
-    return found;
-}
-
 /* Every array of streams whose sizes are set; 0 at the first for which there is no memory. */
 static int allocate(lstmcore_streams *s) {
     const lstmcore_model *model = s->model;
     const tick_plan *p = model->ticks;
-    if (!lstmcore_tick_new(model, &s->tick) || !allocate_ports(s) || !allocate_kept(s) ||
+    if (!lstmcore_tick_new(model, &s->tick) || !allocate_ports(s) || !lstmcore_kept_new(model, s->count, &s->kept) ||
         (s->rings = calloc(s->count, sizeof *s->rings)) == NULL ||
         (s->states = lstmcore_states_new(model, p->carried, s->count * s->slots)) == NULL ||
         (s->h = lstmcore_floats_new(CHUNK * p->row)) == NULL || (s->c = lstmcore_floats_new(CHUNK * p->row)) == NULL ||
@@ -111,7 +91,7 @@ int lstmcore_streams_new(lstmcore_model *model, size_t window, size_t count, lst
         return LSTMCORE_BAD_ARGUMENT;
     }
     if (!atomic_load(&model->sealed)) {
-        return LSTMCORE_SEALED;
+        return lstmcore_fail(model, LSTMCORE_SEALED, "streams: the model is not sealed yet");
     }
     if (window == 0 ? !model->ticks->carries : !model->ticks->slides) {
         return LSTMCORE_BAD_ARGUMENT;
@@ -124,9 +104,6 @@ int lstmcore_streams_new(lstmcore_model *model, size_t window, size_t count, lst
     s->window = window;
     s->slots = window == 0 ? 1 : window;
     s->count = count;
-    s->step_work = lstmcore_work(model, model->ticks->updates, model->ticks->n_updates);
-    s->tick_work = s->step_work + lstmcore_work(model, model->ticks->shared, model->ticks->n_shared) +
-                   lstmcore_work(model, model->ticks->head, model->ticks->n_head);
     atomic_fetch_add(&model->users, 1);
     if (!allocate(s)) {
         lstmcore_streams_free(s);

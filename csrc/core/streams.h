@@ -2,6 +2,8 @@
 #ifndef LSTMCORE_STREAMS_H
 #define LSTMCORE_STREAMS_H
 
+#include <stdatomic.h>
+
 #include "lockstep.h"
 #include "watch.h"
 
@@ -17,6 +19,14 @@ typedef struct {
     size_t stepped;      /* how many of the slots have */
 } ring;
 
+/* Read also by who is not alone with the stream: lstmcore_streams_behind. */
+static inline int is_pending(const ring *r) {
+    return atomic_load_explicit(&r->pending, memory_order_relaxed);
+}
+static inline void set_pending(ring *r, int is) {
+    atomic_store_explicit(&r->pending, is, memory_order_relaxed);
+}
+
 struct lstmcore_streams {
     lstmcore_model *model; /* read only, but counts its users */
     tick tick;
@@ -24,12 +34,10 @@ struct lstmcore_streams {
     size_t window; /* 0: without an end */
     size_t slots;  /* windows in flight in a stream */
     size_t count;
-    size_t step_work; /* of one window in flight */
-    size_t tick_work; /* of an answer */
-    size_t call;      /* number of the call to push, or of the part of it that is under way */
+    size_t call; /* number of the call to push, or of the part of it that is under way */
     ring *rings;
     recurrent_state *states; /* for each op, of count*slots sequences */
-    float **gates, **values; /* of each of the plan's (count, row): what is kept of each stream's last tick, or NULL */
+    kept_ticks kept;         /* each stream's last tick */
     float **products;        /* for each op (count, gates_row): the recurrent product of each stream's oldest window */
     float *h, *c;            /* (CHUNK, plan's row) */
     float *gathered;         /* (CHUNK, gates_row): products of the streams that are answered together */
@@ -53,6 +61,18 @@ void lstmcore_streams_begin(lstmcore_streams *s, size_t which);
 
 /* The recurrent products of a stream's oldest window, in the core's floating-point mode. */
 void lstmcore_streams_form_products(lstmcore_streams *s, size_t which);
+
+/* What an answer is for. PUSH: the tick of a sliding window. CARRY: the states of a stream without an end take the
+ * step; FUSED: whose product has not been formed. REHEARSE: nobody wants it, but the next one shall find what it reads
+ * in the nearest cache. */
+typedef enum { PUSH, CARRY, FUSED, REHEARSE } purpose;
+
+/* One tick of each of n streams, at most CHUNK, no two the same, the first of them row `at` of the arrays. */
+void lstmcore_streams_answer(lstmcore_streams *s, size_t n, const size_t *which, const void *const *inputs,
+                             float *const *outputs, size_t at, purpose why);
+
+/* To do last what the next answer reads first. */
+void lstmcore_streams_rehearse(lstmcore_streams *s);
 
 /* Around every call that touches `s`. To enter is to be alone with it: wait until the helper has done what it began,
  * and take from it what it did not. LSTMCORE_BUSY where another thread is in such a call, LSTMCORE_STOPPED where the

@@ -51,6 +51,10 @@ static void find_scopes(const lstmcore_model *model, tick_plan *p, newest *found
         p->scopes[o->writes] = s;
     }
     p->carries = p->slides = p->stopper < 0;
+    p->all_carried = 1;
+    for (size_t n = 0; n < model->n_ops; n++) {
+        p->all_carried = p->all_carried && (p->carried[n] || model->ops[n].kind != OP_RECURRENT);
+    }
     for (size_t k = 0; k < model->n_outputs; k++) {
         p->slides = p->slides && !model->values[model->outputs[k].value].sequence;
     }
@@ -65,41 +69,41 @@ static void find_updates(const lstmcore_model *model, tick_plan *p, unsigned cha
             wanted[o->reads[k]] = 1;
         }
     }
-    for (size_t n = 0; n < model->n_ops; n++) {
-        const op *o = &model->ops[n];
-        if (model->plan[0]->when[n] == NEVER) {
-            continue;
+    for (int last = 0; last < 2; last++) { /* what is read at every step never reads what is read at the last alone */
+        for (size_t n = 0; n < model->n_ops; n++) {
+            const int v = model->ops[n].writes;
+            if (model->plan[0]->when[n] == NEVER || (model->plan[0]->values[v].read != ALL) != last) {
+                continue;
+            }
+            if (!wanted[v]) {
+                p->head[p->n_head++] = n;
+            } else if (p->scopes[v] == SHARED) {
+                p->shared[p->n_shared++] = n;
+            } else {
+                p->updates[p->n_updates++] = n;
+            }
         }
-        if (!wanted[o->writes]) {
-            p->head[p->n_head++] = n;
-        } else if (p->scopes[o->writes] == SHARED) {
-            p->shared[p->n_shared++] = n;
-        } else {
-            p->updates[p->n_updates++] = n;
-        }
+        p->n_each = last ? p->n_each : p->n_head;
     }
 }
 
-static void keep_value(const lstmcore_model *model, tick_plan *p, int v, int late) {
-    size_t k = 0;
-    while (k < p->n_values && p->values[k].of != v) {
-        k++;
+static void keep_value(const lstmcore_model *model, tick_plan *p, int v) {
+    for (size_t k = 0; k < p->n_values; k++) {
+        if (p->values[k].of == v) {
+            return;
+        }
     }
-    if (k == p->n_values) {
-        p->values[p->n_values++] = (kept){v, 0, round_up(model->values[v].width, ROW)};
-    }
-    p->values[k].late |= late;
+    p->values[p->n_values++] = (kept){v, round_up(model->values[v].width, ROW)};
 }
 
-/* What is shared, made or come in before the windows take their step, and read by them or by an answer. Of an input
- * that only an answer reads the caller's array does. */
+/* What is shared, made or come in before the windows take their step, and read by them or by an answer, or is one. Of
+ * an input that only an answer reads the caller's array does. */
 static void find_kept(const lstmcore_model *model, tick_plan *p, const unsigned char *wanted) {
     for (size_t n = 0; n < model->n_ops; n++) {
         const op *o = &model->ops[n];
-        const int late = wanted[o->writes];
         p->gates_of[n] = -1;
         p->most_reads = o->n_reads > p->most_reads ? o->n_reads : p->most_reads;
-        if (model->plan[0]->when[n] == NEVER || (late && p->scopes[o->writes] == SHARED)) {
+        if (model->plan[0]->when[n] == NEVER || (wanted[o->writes] && p->scopes[o->writes] == SHARED)) {
             continue;
         }
         for (size_t k = 0; k < o->n_reads; k++) {
@@ -109,10 +113,16 @@ static void find_kept(const lstmcore_model *model, tick_plan *p, const unsigned 
             }
             if (k == 0 && p->carried[n]) {
                 p->gates_of[n] = (int)p->n_gates;
-                p->gates[p->n_gates++] = (kept){(int)n, 1, o->gates_row};
+                p->gates[p->n_gates++] = (kept){(int)n, o->gates_row};
             } else if (wanted[v]) {
-                keep_value(model, p, v, late);
+                keep_value(model, p, v);
             }
+        }
+    }
+    for (size_t k = 0; k < model->n_outputs; k++) {
+        const int v = model->outputs[k].value;
+        if (wanted[v] && p->scopes[v] == SHARED) {
+            keep_value(model, p, v);
         }
     }
 }
@@ -176,6 +186,14 @@ static void find_buffers(const lstmcore_model *model, tick_plan *p, size_t *last
     }
 }
 
+static size_t work_of(const lstmcore_model *model, const size_t *ops, size_t n) {
+    size_t work = 0;
+    for (size_t k = 0; k < n; k++) {
+        work += model->ops[ops[k]].work;
+    }
+    return work;
+}
+
 void lstmcore_tick_plan_free(tick_plan *p) {
     if (p != NULL) {
         free(p->scopes);
@@ -220,6 +238,8 @@ tick_plan *lstmcore_tick_plan_new(const lstmcore_model *model) {
         find_updates(model, p, wanted);
         find_kept(model, p, wanted);
         find_buffers(model, p, last_use, until);
+        p->step_work = work_of(model, p->updates, p->n_updates);
+        p->tick_work = p->step_work + work_of(model, p->shared, p->n_shared) + work_of(model, p->head, p->n_head);
     }
     free(found);
     free(wanted);

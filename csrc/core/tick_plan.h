@@ -13,8 +13,7 @@ typedef enum {
 
 /* Something shared that the windows in flight read when they take the tick's step, perhaps later. */
 typedef struct {
-    int of;   /* a value, or the recurrent op whose gates it is */
-    int late; /* their step reads it, not only the answer */
+    int of; /* a value, or the recurrent op whose gates it is */
     size_t row;
 } kept;
 
@@ -25,12 +24,15 @@ typedef struct tick_plan {
     /* Ops: those that a state hangs on, or that make one, first the shared ones; those that only an answer needs. */
     size_t n_shared, n_updates, n_head;
     size_t *shared, *updates, *head;
+    size_t n_each; /* the first ops of `head`: an answer is read at every step of a window, not only at the last */
     unsigned char *carried; /* of each op: it has a state in every window in flight */
+    int all_carried;        /* every recurrent op is */
     size_t n_values, n_gates;
     kept *values, *gates;
     int *gates_of;   /* of each op: which of `gates` are its own, -1: none */
     size_t *buffers; /* of each value: in which buffer of CHUNK rows it is */
     size_t chunks, row, most_reads;
+    size_t step_work, tick_work; /* multiply-adds of a row: in the updates; in all ops */
 } tick_plan;
 
 /* Ops that of a tick put out the row that they read. */

@@ -40,8 +40,7 @@ static void begin(lstmcore_session *s, const float *state) {
         s->at_zero[n] = state == NULL && o->start_h == NULL;
         lstmcore_states_begin(o, &s->states[n], 0, 0, 1);
         if (state != NULL) {
-            memcpy(s->states[n].h[0], state + o->state_at, o->out * sizeof *state);
-            memcpy(s->states[n].c, state + o->state_at + o->out, o->c * sizeof *state);
+            lstmcore_states_set(o, &s->states[n], 0, 0, state);
         }
     }
 }
@@ -205,10 +204,8 @@ int lstmcore_run_window(lstmcore_session *s, size_t steps, const float *state, f
     }
     put_outputs(s, 0, 1);
     for (size_t n = 0; end != NULL && n < s->model->n_ops; n++) {
-        const op *o = &s->model->ops[n];
-        if (o->kind == OP_RECURRENT) {
-            lstmcore_put(end + o->state_at, 1, o->out, (rows){s->states[n].h[0], 0});
-            lstmcore_put(end + o->state_at + o->out, 1, o->c, (rows){s->states[n].c, 0});
+        if (s->model->ops[n].kind == OP_RECURRENT) {
+            lstmcore_states_put(&s->model->ops[n], &s->states[n], 0, 0, end);
         }
     }
     return 1;

@@ -5,6 +5,11 @@
 #include "recurrent.h"
 #include "watch.h"
 
+/* Beyond any memory, and small enough that no size overflows. */
+#define MAX_STEPS (SIZE_MAX / sizeof(float) / MAX_SIZE / 2)
+
+struct together;
+
 struct lstmcore_session {
     lstmcore_model *model; /* read only, but counts its users */
     const plan *plan;
@@ -14,10 +19,11 @@ struct lstmcore_session {
     float **wholes; /* buffers of (room, row of their value) */
     size_t room;    /* steps of the longest window that they hold */
     float *pages;   /* (CHUNK + 1, PAGE): gates of a layer with colored weights, and room to work; NULL: none */
-    recurrent_state *states; /* of one sequence, for each op. h[0] is the newest */
-    unsigned char *at_zero;  /* of each op: its state is all zeros, and no step has been taken */
-    rows *reads;             /* of the op that runs */
-    watch watched;           /* by whom the calls with this session may be stopped */
+    recurrent_state *states;   /* of one sequence, for each op. h[0] is the newest */
+    unsigned char *at_zero;    /* of each op: its state is all zeros, and no step has been taken */
+    rows *reads;               /* of the op that runs */
+    struct together *together; /* the memory for windows in lockstep; NULL: none have been asked for */
+    watch watched;             /* by whom the calls with this session may be stopped */
     /* The window under way */
     const float **inputs;
     float **outputs;
@@ -28,9 +34,8 @@ struct lstmcore_session {
     size_t bound_steps;
 };
 
-/* lstmcore_run_many for windows whose sequences begin `apart` steps after one another, its arguments checked. */
-int lstmcore_run_apart(lstmcore_session *s, const void *const *inputs, size_t n, size_t steps, size_t apart,
-                       const size_t *lengths, const float *state, float *const *outputs, float *end);
+/* Room for windows of `steps` steps where whole windows are kept. */
+int lstmcore_reserve_wholes(lstmcore_session *s, size_t steps);
 
 /* One window, in the core's floating-point mode. `state` and `end` as lstmcore_run has them. Returns 0 where the caller
  * stops it. */

@@ -25,7 +25,8 @@ int lstmcore_pack(packed *w, size_t lanes, size_t gates, size_t units, size_t in
     cut(w, lanes, units);
     const size_t vectors = w->blocks * gates + w->tail;
     w->weights = lstmcore_floats_new(vectors * inputs * lanes);
-    w->bias = lstmcore_floats_new(vectors * lanes);
+    /* Read as a row of gates may be, with room for what a tail leaves out. */
+    w->bias = lstmcore_floats_new((w->blocks + (w->tail > 0)) * gates * lanes);
     if (w->weights == NULL || w->bias == NULL) {
         return LSTMCORE_NO_MEMORY;
     }

@@ -4,11 +4,11 @@
 
 #include <string.h>
 
+#include "random_layers.h"
 #include "core/streams.h"
 #include "core/window.h"
 
-/* No more than this many at once. */
-enum { MAX_WINDOWS = 3, MAX_PORTS = 6 };
+enum { MAX_PORTS = 6 };
 
 /* Windows of a model that has a session, as lstmcore_run_many takes them. */
 typedef struct {
@@ -245,20 +245,19 @@ typedef struct {
     int many;                        /* takes more than one window */
     int (*fits)(const windows *all); /* whether it can answer these windows; NULL: any */
     enum { NO_END, ALL_LAYERS, CARRIED } end;
-    int allocates;
 } call;
 
 /* The first answers any windows. */
 static const call calls[] = {
-    {"lstmcore_run_many", run_many, 1, NULL, ALL_LAYERS, 0},
-    {"lstmcore_run", run_one, 0, NULL, ALL_LAYERS, 0},
-    {"lstmcore_run in two halves", run_in_halves, 0, hands_over, CARRIED, 0},
-    {"lstmcore_run_bound", run_bound, 0, from_zeros, NO_END, 0},
-    {"lstmcore_run_windows", run_windows, 1, whole, NO_END, 1},
-    {"lstmcore_streams_push", push, 1, slides, NO_END, 0},
-    {"lstmcore_streams_push_bound", push_bound, 0, slides, NO_END, 0},
-    {"lstmcore_streams_push of carried states", push_carried, 0, carries, CARRIED, 0},
-    {"lstmcore_streams_push of several carried states", push_carried_together, 1, all_carry, CARRIED, 0},
+    {"lstmcore_run_many", run_many, 1, NULL, ALL_LAYERS},
+    {"lstmcore_run", run_one, 0, NULL, ALL_LAYERS},
+    {"lstmcore_run in two halves", run_in_halves, 0, hands_over, CARRIED},
+    {"lstmcore_run_bound", run_bound, 0, from_zeros, NO_END},
+    {"lstmcore_run_windows", run_windows, 1, whole, NO_END},
+    {"lstmcore_streams_push", push, 1, slides, NO_END},
+    {"lstmcore_streams_push_bound", push_bound, 0, slides, NO_END},
+    {"lstmcore_streams_push of carried states", push_carried, 0, carries, CARRIED},
+    {"lstmcore_streams_push of several carried states", push_carried_together, 1, all_carry, CARRIED},
 };
 #define CALLS (sizeof calls / sizeof *calls)
 

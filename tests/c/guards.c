@@ -15,7 +15,7 @@ enum { GUARD = 1024, LINE = 64, PAGE = 4096 };
 static block blocks[2048]; /* one that is not in use: at is NULL */
 #define BLOCKS (sizeof blocks / sizeof *blocks)
 
-static int remember, poison_floats;
+static int remember;
 
 void *__real_aligned_alloc(size_t alignment, size_t size);
 void __real_free(void *at);
@@ -90,10 +90,6 @@ void guards_poison_remembered(void) {
     }
 }
 
-void guards_poison_floats(int on) {
-    poison_floats = on;
-}
-
 void *__wrap_malloc(size_t size) {
     return guarded_new(size, 0);
 }
@@ -108,16 +104,6 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
     }
     void *at = place(alignment < LINE ? LINE : alignment, size, 0);
     find(at)->remembered = remember;
-    return at;
-}
-
-float *__real_lstmcore_floats_new(size_t n);
-
-float *__wrap_lstmcore_floats_new(size_t n) {
-    float *at = __real_lstmcore_floats_new(n);
-    if (at != NULL && poison_floats) {
-        memset(at, POISON, find(at)->size);
-    }
     return at;
 }
 

@@ -27,7 +27,4 @@ void guards_remember(int on);
 /* Fill all that was remembered, and not freed, with POISON. */
 void guards_poison_remembered(void);
 
-/* With `on` the core's arrays of floats, which come to it as zeros, are POISON. */
-void guards_poison_floats(int on);
-
 #endif

@@ -8,6 +8,9 @@
 
 #include "lstmcore.h"
 
+/* No more than this many at once: blocks of windows in lockstep, and some that are left over. */
+enum { MAX_WINDOWS = 40 };
+
 /* Arithmetic on integers alone, so that every machine draws the same numbers. */
 static uint64_t random_state;
 

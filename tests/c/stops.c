@@ -16,6 +16,7 @@ static int open_session(lstmcore_model *model, int states, lstmcore_session **se
 static size_t said;                                  /* how often a call was told to end */
 static size_t stopped_runs, stopped_pushes, resumed; /* the last: steps that were stopped within */
 static size_t stopped_wholes;                        /* runs of models that keep whole windows */
+static size_t stopped_together;                      /* runs of windows in lockstep */
 
 static void soon(watch *w) {
     w->work = WATCH_WORK - 1 - random_bits() % 100000;
@@ -45,6 +46,7 @@ static void stop_runs(const windows *w, const answers *expected, answers *y) {
         const size_t was_stopped = (size_t)stopped(run_many(w, y), "run_many");
         stopped_runs += was_stopped;
         stopped_wholes += w->session->plan->wholes != 0 ? was_stopped : 0;
+        stopped_together += w->session->together != NULL ? was_stopped : 0;
     }
     check(lstmcore_session_watch(w->session, NULL, NULL), "session_watch");
     check(run_many(w, y), "run_many");
@@ -161,9 +163,9 @@ int main(int argc, char **argv) {
     }
     fault = argc == 3 ? argv[2] : "";
     try_models(argv[1]);
-    if (stopped_runs < 20 || stopped_pushes < 20 || resumed < 5 || stopped_wholes < 10) {
-        fprintf(stderr, "%zu runs, %zu with whole windows, %zu pushes, %zu steps\n", stopped_runs, stopped_wholes,
-                stopped_pushes, resumed);
+    if (stopped_runs < 20 || stopped_pushes < 20 || resumed < 5 || stopped_wholes < 10 || stopped_together < 10) {
+        fprintf(stderr, "%zu runs, %zu with whole windows, %zu in lockstep, %zu pushes, %zu steps\n", stopped_runs,
+                stopped_wholes, stopped_together, stopped_pushes, resumed);
         fail("stops", "stopped hardly anything");
     }
     if (said != stopped_runs + stopped_pushes) {

@@ -99,6 +99,10 @@ static void *work(void *which) {
         compare(y, tick_answers, TICKS * ANSWER, "push");
         (void)lstmcore_model_kernel(model);
         (void)lstmcore_model_slides(model);
+        if (lstmcore_model_add_last(model, 0, NULL) != LSTMCORE_SEALED || *lstmcore_model_error(model) != 0) {
+            fprintf(stderr, "add_last: a sealed model was changed\n");
+            exit(1);
+        }
         for (size_t t = 0; t < TICKS; t++) { /* one at a time gets in */
             (void)lstmcore_streams_behind(shared);
             int code = push_tick(shared, t, y);

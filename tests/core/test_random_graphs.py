@@ -28,16 +28,17 @@ def test_the_equations(seed: int, vector: bool, steps: int) -> None:
     check("c", layers, exact, x)
 
 
-@given(seed=SEEDS, vector=st.booleans())
+@given(seed=SEEDS, vector=st.booleans(), windows=st.integers(1, 40))
 @settings(max_examples=60, deadline=None)
-def test_the_bits_of_every_kernel_and_of_batches(seed: int, vector: bool) -> None:
-    layers, x = graph(seed, vector=vector), np.stack([ticks(seed + n, 40) for n in range(3)])
+def test_the_bits_of_every_kernel_and_of_batches(seed: int, vector: bool, windows: int) -> None:
+    """However many windows take each step together, and whichever end first."""
+    layers, x = graph(seed, vector=vector), np.stack([ticks(seed + n, 40) for n in range(windows)])
     first, *others = (lstmcore.Model(layers, backend="c", kernel=kernel) for kernel in kernels_here())
     answers = first(x)
     for model in others:
         assert model(x).tobytes() == answers.tobytes()
     assert np.stack([first(window) for window in x]).tobytes() == answers.tobytes()
-    lengths = np.array([1, 40, 17])
+    lengths = np.random.default_rng(seed).integers(1, 41, windows)
     short = first(x, lengths=lengths)
     for n, length in enumerate(lengths):
         alone = first(x[n, :length])
