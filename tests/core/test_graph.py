@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from answers import answer, check
 from graphs import CASES, FEATURES, FIXED, STEPS, Maker, case, run
 from hypothesis import given, settings
@@ -157,23 +155,6 @@ def test_states_of_layers_in_branches(backend: str) -> None:
     exact = answer([d], np.concatenate(alone, axis=2), states["d"])
     check(backend, layers, exact, x, states)
     assert np.abs(exact - answer(layers, x)).max() > WRONG
-
-
-def test_a_version_1_file_is_read(tmp_path: Path) -> None:
-    """It lacks the settings that came later, and `inputs`."""
-    rng = np.random.default_rng(0)
-    lstm = make(L.LSTM, "lstm", rng, input_size=3, hidden_size=4, num_layers=2)
-    layers = [lstm, L.Dropout("d", 0.1), make(L.Linear, "fc", rng, in_features=4, out_features=1)]
-    old = {"input_size": 3, "hidden_size": 4, "num_layers": 2, "bias": True, "return_sequences": False}
-    spec = [
-        {"kind": "LSTM", "name": "lstm", "settings": old},
-        {"kind": "Dropout", "name": "d", "settings": {"p": 0.1}},
-        {"kind": "Linear", "name": "fc", "settings": {"in_features": 4, "out_features": 1, "bias": True}},
-    ]
-    file, model = tmp_path / "old.safetensors", lstmcore.Model(layers)
-    weights = {key: np.array(w) for key, w in model.parameters.items()}
-    safetensors.numpy.save_file(weights, file, {"lstmcore": json.dumps({"version": 1, "layers": spec})})
-    assert lstmcore.load(file) == model
 
 
 @pytest.mark.parametrize("backend", ["c", "numba"])
