@@ -425,17 +425,20 @@ class Model:
 
         safetensors.save(self, path)
 
-    def export_onnx(self, path: str | os.PathLike[str], *, lengths: bool = False) -> None:
+    def export_onnx(self, path: str | os.PathLike[str], *, states: bool = False, lengths: bool = False) -> None:
         """Write an ONNX file in float32: input "window" (N, T, F), output "answer" (N, outputs).
 
-        With `lengths` also the input "lengths" (N,) int32, as in a call with `lengths=`.
+        With `states` also the inputs "h0" and, of an LSTM, "c0" (num_layers * directions, N, hidden), as in a call with
+        `state=`, and the outputs "hn" and "cn", as `return_state=True` gives them; "NAME.h0" and so on for each of
+        several recurrent layers. With `lengths` also the input "lengths" (N,) int32, as in a call with `lengths=`.
 
         Raises:
+            ValueError: `states` for a model without a recurrent layer.
             UnsupportedError: The onnx package is not installed; or a layer that does not keep to lengths.
         """
         from lstmcore.formats.onnx import onnx
 
-        onnx.write(self, path, lengths=as_flag(lengths, "lengths"))
+        onnx.write(self, path, states=as_flag(states, "states"), lengths=as_flag(lengths, "lengths"))
 
     def _like(self, layers: Iterable[Layer], *requested: str | None) -> Model:
         backend, kernel = requested or self._requested

@@ -11,12 +11,16 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+import lstmcore
+from lstmcore import terminal
+from lstmcore.commands import stateful_files
 from lstmcore.formats.guard.trials import sizes
-from lstmcore.layers import Array
+from lstmcore.formats.states import Carried
+from lstmcore.layers import Array, Recurrent
 from lstmcore.text import clean
 
 LONGEST = 2000  # ticks of the longest window that is tried; numbers from here on are not taken for lengths
@@ -27,8 +31,16 @@ KERAS = (".keras", ".h5", ".hdf5")
 Answer = Callable[[Array], Any]
 
 
-def onnx_file(path: str, time_first: bool) -> tuple[Answer, int | None]:
-    """ONNX Runtime's answer, and the one window length that the file takes (None: any).
+class Runtime(NamedTuple):
+    """How a file answers."""
+
+    answer: Answer
+    steps: int | None  # the one window length that it takes; None: any
+    states: Carried | None = None  # what goes in and comes out: then the answers are rows, see `stateful_files`
+
+
+def onnx_file(path: str, time_first: bool, model: lstmcore.Model) -> Runtime:
+    """ONNX Runtime's answers, to be compared with those of `model`.
 
     A file for a fixed number of windows answers each window by as many copies of it.
     """
@@ -45,7 +57,9 @@ def onnx_file(path: str, time_first: bool) -> tuple[Answer, int | None]:
 
     session = run(lambda: onnxruntime_session(path, 1))
     inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 3:
+    if len(inputs) > 1 or len(session.get_outputs()) > 1:
+        return _with_states(path, time_first, model, session, run)
+    if len(inputs[0].shape) != 3:
         shapes = {x.name: x.shape for x in inputs}
         raise ValueError(f"{path}: expected one input of windows, three axes, got {clean(shapes, 500)}")
     batch, steps = (
@@ -61,7 +75,44 @@ def onnx_file(path: str, time_first: bool) -> tuple[Answer, int | None]:
         out = run(lambda: session.run(None, {inputs[0].name: (x.swapaxes(0, 1) if time_first else x).astype(dtype)})[0])
         return out.swapaxes(0, 1) if time_first and out.ndim == 3 else out
 
-    return answer, steps
+    return Runtime(answer, steps)
+
+
+def _with_states(path: str, time_first: bool, model: lstmcore.Model, session: Any, run: Callable[..., Any]) -> Runtime:
+    """A file of several inputs or outputs, which have to be states that lstmcore understands."""
+    from lstmcore.formats.onnx import onnx  # noqa: F401  # says what to install
+    from lstmcore.formats.onnx.onnx_read import read_all
+
+    found = read_all(path)
+    inputs = {x.name: x for x in session.get_inputs()}
+    if found.states is None or len(inputs) > 1 + len(found.states.flow.inputs):
+        raise ValueError(f"{path}: expected one input of windows, and states, got {clean(list(inputs), 300)}")
+    if time_first != (found.letters[0] == "T") and len(found.letters) == 3:
+        raise ValueError(
+            f"time-first: {path} takes ({', '.join(found.letters)}){'; give --time-first' if not time_first else ''}"
+        )
+    stateful_files.check_alike(path, [x for x in found.layers if isinstance(x, Recurrent)], model)
+    of_window = inputs[found.window]
+    fixed = {
+        letter: size
+        for letter, size in zip(found.letters, of_window.shape, strict=True)
+        if isinstance(size, int) and size > 0
+    }
+    free = any(not isinstance(size, int) for port in found.states.flow.inputs for size in inputs[port.name].shape)
+    batch = fixed.get("N", 1 if "N" not in found.letters or (found.states.flow.inputs and not free) else None)
+    names = [output.name for output in session.get_outputs()]
+    answer = stateful_files.of_file(
+        lambda feed: dict(zip(names, run(lambda: session.run(None, dict(feed))), strict=True)),
+        found.states,
+        (found.window, found.answer),
+        found.letters,
+        batch,
+        np.float64 if of_window.type == "tensor(double)" else np.float32,
+        model.backend != "numba",
+    )
+    if model.backend == "numba":
+        terminal.note("note: the numba backend gives no states at the end: answers alone are compared")
+    return Runtime(answer, fixed.get("T", None if "T" in found.letters else 1), found.states)
 
 
 def keras_file(path: str) -> tuple[Answer, int | None] | str:

@@ -2,8 +2,9 @@
 
 OTHER is one of
   a model file              .safetensors, .pt or .pth with --against-layers, .onnx (run by ONNX Runtime; a batch of a
-                            fixed size is filled with the same window), .keras or .h5 (run by Keras where that is
-                            installed and loads it)
+                            fixed size is filled with the same window; a file that takes states is given random ones
+                            for each window, and its states at the end are compared as outputs behind the answer's),
+                            .keras or .h5 (run by Keras where that is installed and loads it)
   a backend of this model   numpy, numba, c, or c:KERNEL such as c:avx2
   a torch module            package.module:attribute or file.py:attribute, the attribute being an nn.Module, or
                             a class or function without arguments that makes one. It is put in eval mode.
@@ -25,15 +26,16 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import lstmcore
 from lstmcore import commands, data, summary, terminal
 from lstmcore.backends import NAMES
-from lstmcore.commands import modules, runtimes
+from lstmcore.commands import modules, runtimes, stateful_files
 from lstmcore.formats import READERS
+from lstmcore.formats.states import Carried
 from lstmcore.inputs import as_numbers
 from lstmcore.layers import Array, Scaler
 from lstmcore.measure.comparison import answer_each, largest_difference, oracle, random_windows, steps_of
@@ -77,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     model = commands.load(options, backend=options.backend, kernel=options.kernel)
     summary.check_single(model, options.model)
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
-        other, what, fixed, lengths = _other(model, options)
+        other, what, fixed, lengths, states = _other(model, options)
     if fixed and options.window not in (None, fixed):
         raise ValueError(f"window: {options.against} takes windows of {fixed} ticks, not {options.window}")
     rows: list[dict[str, Any]] = []
@@ -92,7 +94,11 @@ def run(options: argparse.Namespace) -> int:
         if together and max(row["difference"] for row in rows[:usual]) > options.tolerance:
             break  # other lengths say nothing more
         try:
-            a, b, truth = (_answers(f, windows, together) for f in (model, other, oracle(model)))
+            mine: list[Callable[[Array], Any]] = [model, oracle(model)]
+            if states is not None:
+                with_ends = model.backend != "numba"
+                mine = [stateful_files.of_model(m, states, with_ends) for m in (model, oracle(model))]
+            a, b, truth = (_answers(f, windows, together) for f in (mine[0], other, mine[1]))
             worst = largest_difference(a, b)
         except ValueError as error:
             raise ValueError(f"{options.model} against {clean(what)}: {name}: {error}") from None
@@ -220,11 +226,17 @@ def _of_lengths(
         yield f"random, {ticks}{', one NaN' * with_nan}, one by one and {FEW} at once", windows
 
 
-def _other(
-    model: lstmcore.Model, options: argparse.Namespace
-) -> tuple[Callable[[Array], Any], str, int | None, Sequence[int]]:
-    """Who else answers, what to call it, the one window length it takes (None: any), and lengths at which it may answer
-    otherwise than at the usual one."""
+class Other(NamedTuple):
+    """Who else answers."""
+
+    answer: Callable[[Array], Any]
+    what: str  # what to call it
+    steps: int | None = None  # the one window length it takes; None: any
+    lengths: Sequence[int] = ()  # at which it may answer otherwise than at the usual one
+    states: Carried | None = None  # that it takes and gives: then both answer rows, see `stateful_files`
+
+
+def _other(model: lstmcore.Model, options: argparse.Namespace) -> Other:
     spec: str = options.against
     backend, _, kernel = spec.partition(":")
     suffix = Path(spec).suffix.lower()
@@ -235,24 +247,26 @@ def _other(
     if options.time_first and (backend in NAMES or (suffix in READERS and suffix != ".onnx")):
         raise ValueError(f"time-first: only for a torch module or an ONNX file, and --against is {spec!r}")
     if backend in NAMES:
-        return model.with_backend(backend, kernel or None), f"the backend {spec}", None, ()
+        return Other(model.with_backend(backend, kernel or None), f"the backend {spec}")
     if suffix == ".onnx":
-        answer, steps = runtimes.onnx_file(spec, options.time_first)
-        return answer, f"{spec} by ONNX Runtime", steps, runtimes.lengths_of(options.model, spec)
+        answer, steps, states = runtimes.onnx_file(spec, options.time_first, model)
+        carried = ", from random states, and those at the end," if states else ""
+        lengths = runtimes.lengths_of(options.model, spec)
+        return Other(answer, f"{spec} by ONNX Runtime{carried}", steps, lengths, states)
     by_lstmcore = ""
     if suffix in runtimes.KERAS:
         found = runtimes.keras_file(spec)
         if not isinstance(found, str):
-            return found[0], f"{spec} by Keras", found[1], runtimes.lengths_of(options.model, spec)
+            return Other(found[0], f"{spec} by Keras", found[1], runtimes.lengths_of(options.model, spec))
         terminal.note(f"note: {found}: compared with {spec} as lstmcore reads it")
         by_lstmcore = " as lstmcore reads it"
     if suffix in READERS and (suffix not in STATE_DICTS or ":" not in spec):
         named = argparse.Namespace(model=spec, layers=options.against_layers)
         loaded = commands.load(named, backend=options.backend, kernel=options.kernel, option="--against-layers")
-        return loaded, f"{spec}{by_lstmcore}", loaded.steps, ()
+        return Other(loaded, f"{spec}{by_lstmcore}", loaded.steps)
     if ":" in spec:
         answer, lengths = modules.torch_module(spec, options.checkpoint, options.time_first)
-        return answer, f"the torch module {spec}", None, [*lengths, *runtimes.lengths_of(options.model)]
+        return Other(answer, f"the torch module {spec}", None, [*lengths, *runtimes.lengths_of(options.model)])
     raise ValueError(
         f"against: expected a model file, a backend ({', '.join(NAMES)}) or a torch module such as file.py:Class "
         f"(its state_dict as --checkpoint), got {spec!r}"

@@ -112,10 +112,12 @@ def from_torch(
     """Take over a trained PyTorch module, by tracing its forward; see `formats.torch.torch.read`.
 
     Args:
-        module: Any module in eval mode whose forward takes one tensor of windows and returns one tensor.
+        module: Any module in eval mode whose forward takes a tensor of windows and returns one tensor; it may take
+            states of its recurrent layers behind the windows, and return those at the end beside the answer.
         checkpoint: A file with the module's trained state_dict, on whatever device it was saved.
         scaler: (mean, scale) per feature, put before the module: (x - mean) / scale.
-        example: Windows (N, T, F) to trace with; needed where the module fits one window length only.
+        example: Windows (N, T, F) to trace with; needed where the module fits one window length only. Or (windows,
+            states): needed where nothing says in which structure the forward takes them.
         backend: See `Model`.
         kernel: See `Model`.
 

@@ -100,6 +100,11 @@ class Recurrent(Layer):
         return 0
 
     @property
+    def state_widths(self) -> dict[str, int]:
+        """The widths of h and, where there is one, c: by their letters."""
+        return {"h": self.state_width} | ({"c": self.cell_width} if self.cell_width else {})
+
+    @property
     def states(self) -> int:
         """Layers times directions: rows of the states, in torch's order."""
         return self.num_layers * len(self.suffixes)

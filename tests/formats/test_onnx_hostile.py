@@ -364,8 +364,15 @@ def test_unsupported_parts_are_named(tmp_path):
         with pytest.raises(error, match=text):
             read(write(tmp_path, proto))
 
-    refused(lambda p: p.graph.output.append(helper.make_tensor_value_info("Y", 1, None)), "outputs ")
-    refused(lambda p: p.graph.input.append(helper.make_tensor_value_info("other", 1, None)), "inputs ")
+    refused(lambda p: p.graph.output.append(p.graph.output[0]), "outputs .* one that is there twice", ModelFormatError)
+
+    def two_answers(proto):
+        for name in ("first", "second"):
+            proto.graph.node.append(helper.make_node("Relu", ["answer"], [name]))
+            proto.graph.output.append(helper.make_tensor_value_info(name, 1, None))
+
+    refused(two_answers, r"outputs .*expected one answer.*'first' by node 'first' \(Relu\); 'second'")
+    refused(lambda p: p.graph.input.append(helper.make_tensor_value_info("other", 1, None)), "not depend on .*'other'")
     refused(lambda p: p.training_info.add(), "training_info")
     refused(lambda p: setattr(p.graph.node[0], "domain", "com.microsoft"), "'rnn' .*domain 'com.microsoft'")
     refused(lambda p: setattr(p.graph.node[0], "op_type", "Loop"), "Loop.*control flow")

@@ -269,11 +269,14 @@ def test_what_is_wrong_is_named(tmp_path, changes, error, text):
 
 def test_the_cell_state_is_no_answer(tmp_path):
     rng = np.random.default_rng(15)
-    proto = recurrent("LSTM", weights(rng, "LSTM"))
+    proto = recurrent("LSTM", weights(rng, "LSTM"), output="Y_h")
     proto.graph.node[1].output.append("Y_c")
     read_back(tmp_path, proto)  # it may stand there
     proto.graph.node[2].input[0] = "Y_c"
-    with pytest.raises(UnsupportedError, match=r"node 'recurrent' .*the cell state"):
+    with pytest.raises(UnsupportedError, match=r"'answer': the cell state of node 'recurrent' .* is no answer"):
+        read_back(tmp_path, proto)
+    proto.graph.node[2].CopyFrom(helper.make_node("Add", ["Y_c", "Y_c"], ["beside"]))
+    with pytest.raises(UnsupportedError, match=r"\(Add\): reads the cell state of node 'recurrent'"):
         read_back(tmp_path, proto)
 
 

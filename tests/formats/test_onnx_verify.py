@@ -18,6 +18,7 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
 from onnx import external_data_helper, helper  # noqa: E402
 from onnx_files import model, weights  # noqa: E402
+from onnx_states import Stack  # noqa: E402
 
 node = helper.make_node
 
@@ -269,3 +270,56 @@ def test_a_keras_file_that_keras_does_not_load_is_told(folder, capsys, monkeypat
     out, told = capsys.readouterr()
     assert json.loads(out)["against"] == "m.keras as lstmcore reads it"
     assert "Keras does not load it: not" in told
+
+
+@pytest.mark.parametrize(
+    ("packing", "shape"),
+    [("torch", {}), ("last", {"windows": 1, "steps": 1}), ("flat", {"windows": 3}), ("squeezed", {"step_only": True})],
+)
+def test_states_go_in_and_are_compared(folder, capsys, packing, shape):
+    """A file is compared with itself, and with one of which a state at the end alone is another."""
+    onnx.save(Stack(packing=packing, **shape).build(), "free.onnx")
+    assert main(["verify", "free.onnx", "--against", "free.onnx", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert "from random states" in facts["against"]
+    lstmcore.load("free.onnx").save("free.safetensors")
+    assert main(["verify", "free.safetensors", "--against", "free.onnx"]) == 0
+    capsys.readouterr()
+
+    other = Stack(packing=packing, **shape).build()
+    recurrent = onnx.numpy_helper.to_array(next(w for w in other.graph.initializer if w.name == "R1")).copy()
+    recurrent[0, 0] += 0.01
+    for tensor in other.graph.initializer:
+        if tensor.name == "R1":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(recurrent, "R1"))
+    onnx.save(other, "other.onnx")
+    assert main(["verify", "free.onnx", "--against", "other.onnx"]) == 1
+
+
+def test_states_of_other_layers_are_not_compared(folder, capsys):
+    onnx.save(Stack().build(), "free.onnx")
+    onnx.save(Stack(hidden=5).build(), "wider.onnx")
+    assert "their states cannot be compared" in fails(capsys, "--against", "wider.onnx")
+    assert "time-first: free.onnx takes (N, T, F)" in fails(capsys, "--against", "free.onnx", "--time-first")
+
+
+def test_a_difference_of_one_state_alone_is_seen(folder, capsys, monkeypatch):
+    onnx.save(Stack(packing="own").build(), "free.onnx")
+    real = lstmcore.Model.__call__
+
+    def off(self, *args, **kwargs):
+        out = real(self, *args, **kwargs)
+        if kwargs.get("return_state"):
+            out[1][self.recurrent_layers[1].name][1][:] += 1e-3
+        return out
+
+    monkeypatch.setattr(lstmcore.Model, "__call__", off)
+    assert main(["verify", "free.onnx", "--against", "free.onnx", "--window", "3"]) == 1
+    assert "above the tolerance" in capsys.readouterr().err
+
+
+def test_numba_compares_answers_alone(folder, capsys):
+    pytest.importorskip("numba", reason="needs numba")
+    onnx.save(Stack(kind="GRU").build(), "free.onnx")
+    assert main(["verify", "free.onnx", "--against", "free.onnx", "--backend", "numba", "--window", "3"]) == 0
+    assert "numba backend gives no states" in capsys.readouterr().err

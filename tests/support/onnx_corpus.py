@@ -55,6 +55,17 @@ def counted() -> onnx.ModelProto:
     return build(Model([stack], backend="numpy"), lengths=True)
 
 
+def streaming() -> onnx.ModelProto:
+    """A model whose states go in and come out."""
+    rng = np.random.default_rng(5)
+    sizes: dict[str, Any] = {"hidden_size": 4, "num_layers": 2, "bias": True}
+    stacks = [
+        layer(rng, L.LSTM, "encoder", input_size=3, **sizes, return_sequences=True, bidirectional=True),
+        layer(rng, L.GRU, "decoder", input_size=8, **sizes),
+    ]
+    return build(Model(stacks, backend="numpy"), states=True)
+
+
 def exported(kind: str) -> onnx.ModelProto:
     """Two directions, states of the batch's size, the last step, a norm and a head, in an exporter's many nodes."""
     rng = np.random.default_rng(3)
@@ -127,7 +138,7 @@ def _model(nodes: list[onnx.NodeProto], constants: dict[str, Any], opset: int, *
 
 def models() -> Iterator[onnx.ModelProto]:
     """All that lie in one file."""
-    yield from (own(), counted(), exported("LSTM"), exported("GRU"), exported("RNN"), called())
+    yield from (own(), counted(), streaming(), exported("LSTM"), exported("GRU"), exported("RNN"), called())
 
 
 def write(folder: Path) -> None:

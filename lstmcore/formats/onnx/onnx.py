@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lstmcore.model import Model
 
 
-def write(model: Model, path: str | os.PathLike[str], *, lengths: bool = False) -> None:
+def write(model: Model, path: str | os.PathLike[str], *, states: bool = False, lengths: bool = False) -> None:
     """Write `model` as an ONNX file; see `build`."""
-    write_whole(path, build(model, lengths=lengths).SerializeToString())
+    write_whole(path, build(model, states=states, lengths=lengths).SerializeToString())
 
 
 def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.ModelProto:

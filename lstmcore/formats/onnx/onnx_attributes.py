@@ -38,7 +38,7 @@ ATTRIBUTES: Mapping[str, Row] = MappingProxyType(
         "LSTM": _recurrent(
             "input_forget",
             more=" initial_c? P?",
-            **{"output Y_h": HONOURED, "output Y_c": "the cell state; lstmcore answers with Y or Y_h"},
+            **{"output Y_h": HONOURED, "output Y_c": "honoured as a state that comes out; the answer is Y or Y_h"},
         ),
         "GRU": _recurrent("linear_before_reset", **{"output Y_h": HONOURED}),
         "RNN": _recurrent(**{"output Y_h": HONOURED}),

@@ -7,6 +7,7 @@ Equal nodes are one object, so that `x·sigmoid(x)` is found to be about one x.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,9 +101,7 @@ class Builder:
 
         def make() -> Node:
             settings = {**x.settings, "return_sequences": False}
-            return LayerNode(
-                x.features, False, x.inputs, kind=x.kind, settings=settings, weights=x.weights, sequences=x
-            )
+            return dataclasses.replace(x, sequence=False, settings=settings, sequences=x)
 
         node = self._new(key, make)
         node.name, node.scope = x.name, x.scope
@@ -165,11 +164,9 @@ class Builder:
             weights = {**a.weights, **{f"{name}_reverse": w for name, w in b.weights.items()}}
             settings = {**a.settings, "bidirectional": True, "merge": merge}
             features = a.features * (2 if merge == "concat" else 1)
-            kind, inputs, sequence = a.kind, a.inputs, a.sequence
-            both = self._new(
-                key,
-                lambda: LayerNode(features, sequence, inputs, kind=kind, settings=settings, weights=weights),  # noqa: B023
-            )
+            kind, inputs, sequence, cells = a.kind, a.inputs, a.sequence, a.cells + b.cells
+            made = LayerNode(features, sequence, inputs, kind=kind, settings=settings, weights=weights, cells=cells)
+            both = self._new(key, lambda: made)  # noqa: B023
             both.name, both.scope = a.name, a.scope
             return both
         return None
@@ -265,7 +262,7 @@ def _into_layer(builder: Builder, x: Node, scale: Array, shift: Array) -> Node |
     else:
         return None
     made = builder.layer(x.kind, x.inputs, x.features, x.sequence, weights, **settings)
-    made.name, made.scope = x.name, x.scope
+    made.name, made.scope, made.cells = x.name, x.scope, x.cells
     return made
 
 

@@ -42,6 +42,11 @@ class Graph:
         self.initializers.append(onnx.numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
+    def give(self, name: str, op: str, *inputs: str, **attributes: Any) -> None:
+        """Add a node with one output, which has this name."""
+        self.node(op, *inputs, **attributes)
+        self.nodes[-1].output[0] = name
+
     def finish(self, outputs: Mapping[str, str]) -> None:
         """Let each value have the name of the output that it is."""
         values = list(outputs.values())

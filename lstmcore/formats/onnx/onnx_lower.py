@@ -11,6 +11,7 @@ import numpy as np
 from lstmcore import layers
 from lstmcore.errors import UnsupportedError
 from lstmcore.formats.onnx.onnx_nodes import Function, LayerNode, Node, Product, Sum, Window
+from lstmcore.formats.states import Cell
 from lstmcore.layers import INPUT, Array, Layer, Recurrent
 from lstmcore.layers.activations import TABLE, Activation
 from lstmcore.layers.base import held
@@ -38,9 +39,14 @@ class Spec:
     weights: dict[str, Array]
     name: str = ""
     scope: str = ""
+    cells: tuple[Cell, ...] = ()  # the rows of its states
 
 
-def lower(answer: Node) -> list[Layer]:
+#: Where the state of each cell is in a model: the layer's name and the row, in torch's order; perhaps several.
+Rows = dict[Cell, list[tuple[str, int]]]
+
+
+def lower(answer: Node) -> tuple[list[Layer], Rows]:
     """The layers that compute `answer`, each behind what it reads. Raises UnsupportedError for what has no layer."""
     top = _lowered(answer)
     if top is None:
@@ -90,7 +96,9 @@ def _spec(node: Node, inputs: list[Spec | None], reachable: set[Node], only_read
     if isinstance(node, LayerNode):
         if node.sequences is not None and node.sequences in reachable:
             return layer(layers.Last, inputs)
-        return layer(node.kind, inputs, node.weights, **node.settings)
+        made = layer(node.kind, inputs, node.weights, **node.settings)
+        made.cells = node.cells
+        return made
     if isinstance(node, Function):
         if node.function not in TABLE:
             raise UnsupportedError(f"{node.label}: {node.function}: has no layer, and is part of nothing that has one")
@@ -218,16 +226,18 @@ def _merge_stacks(top: Spec) -> None:
         moved = {key.replace("_l0", f"_l{levels}"): w for key, w in spec.weights.items()}
         spec.settings |= {"num_layers": levels + 1, "input_size": below.settings["input_size"]}
         spec.weights = below.weights | moved
+        spec.cells = below.cells + spec.cells
         spec.inputs, spec.name = below.inputs, below.name
 
 
-def _named(order: Sequence[Spec]) -> list[Layer]:
+def _named(order: Sequence[Spec]) -> tuple[list[Layer], Rows]:
     """The layers under names that differ, with weights of one dtype."""
     wide = any(w.dtype == np.float64 for spec in order for w in spec.weights.values() if not _is_computed(spec))
     dtype = np.float64 if wide else np.float32
     names: dict[Spec | None, str] = {None: INPUT}
     counts: dict[str, int] = {INPUT: 0}
     made: list[Layer] = []
+    rows: Rows = {}
     before: Spec | None = None
     for spec in order:
         name = base = spec.name or spec.kind.__name__.lower()
@@ -243,8 +253,10 @@ def _named(order: Sequence[Spec]) -> list[Layer]:
                 for key, w in spec.weights.items()
             }
         made.append(spec.kind(name, weights=weights, inputs=inputs, **spec.settings))
+        for row, cell in enumerate(spec.cells):
+            rows.setdefault(cell, []).append((name, row))
         before = spec
-    return made
+    return made, rows
 
 
 def _mean(computed: Array, dtype: type[np.floating[Any]]) -> Array:

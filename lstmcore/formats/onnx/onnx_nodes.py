@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore.formats.states import Cell
 from lstmcore.layers import Array, Layer
 
 
@@ -41,6 +42,7 @@ class LayerNode(Node):
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, Array] = field(default_factory=dict)
     sequences: Node | None = None  # of a recurrent layer's final state: the same layer with every step
+    cells: tuple[Cell, ...] = ()  # of a recurrent layer: the rows of its states, in torch's order
 
 
 @dataclass(eq=False)

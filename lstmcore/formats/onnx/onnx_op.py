@@ -76,8 +76,13 @@ class Op:
     @property
     def label(self) -> str:
         """The file, the node's name or else its output's, and the operator."""
+        return f"{self.file}: {self.own_label}"
+
+    @property
+    def own_label(self) -> str:
+        """The same without the file."""
         named = self.node.name or (self.node.output[0] if self.node.output else "")
-        return f"{self.file}: node {named!r:.200} ({self.node.op_type:.100})"
+        return f"node {named!r:.200} ({self.node.op_type:.100})"
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise UnsupportedError."""

@@ -13,6 +13,8 @@ from lstmcore.formats.onnx.onnx_gates import FUNCTIONS, KINDS, NO_DEFAULTS
 from lstmcore.formats.onnx.onnx_nodes import LayerNode, Node
 from lstmcore.formats.onnx.onnx_op import Op
 from lstmcore.formats.onnx.onnx_value import Tensor, TimeAxisError, single, stacked
+from lstmcore.formats.state_places import Places
+from lstmcore.formats.states import Cell, Slot
 from lstmcore.layers import Array
 from lstmcore.layers.activations import TABLE, Activation
 
@@ -37,8 +39,8 @@ def recurrent(
     h_0: Any = None,
     c_0: Any = None,
     peepholes: Any = None,
-) -> tuple[Tensor, Tensor]:
-    """Y and Y_h. Y_c has no Tensor; the table of attributes says why."""
+) -> tuple[Tensor | Places, ...]:
+    """Y, Y_h, and Y_c of an LSTM, which can only go out as a state."""
     kind, gates = op.kind, len(KINDS[op.kind].gates)
     for what, value in {"W": w, "R": r, "B": b, "P": peepholes}.items():
         if value is not None and not isinstance(value, np.ndarray):
@@ -59,12 +61,11 @@ def recurrent(
         op.damaged(f"attribute layout: expected 0 or 1, got {layout}")
     node = _sequence(op, x, layout, w.shape[-1])
     _check_lengths(op, lengths)
-    windows = op.context.windows
-    state_shape = (windows, count, hidden) if layout else (count, windows, hidden)
-    states = {
-        name: _constant_state(op, what, value, state_shape, layout)
-        for name, what, value in (("h_0", "initial_h", h_0), ("c_0", "initial_c", c_0))
-    }
+    cells = [Cell(next(filter(None, op.node.output)), op.own_label, d) for d in range(count)]
+    states: dict[str, Array | None] = {}
+    for letter, value in [("h", h_0), ("c", c_0)][: 2 if kind == "LSTM" else 1]:
+        slots = [Slot(cell, letter, hidden) for cell in cells]
+        states[f"{letter}_0"] = _initial_state(op, f"initial_{letter}", value, slots, layout)
     learned = {name: state for name, state in states.items() if state is not None}
     if learned and kind == "LSTM":
         learned = {name: learned.get(name, np.zeros((count, hidden), w.dtype)) for name in ("h_0", "c_0")}
@@ -90,15 +91,18 @@ def recurrent(
         weights |= {f"{name}_l0": state[d] for name, state in learned.items()}
         read = builder.reverse(node) if backward else node
         made: LayerNode = builder.layer(KINDS[kind], [read], hidden, True, weights, activations=activations, **settings)
+        made.cells = (cells[d],)
         sequences.append(builder.reverse(made) if backward else made)
         finals.append(builder.final(made))
     context = op.context
+    ends = [context.states.end(Slot(cell, "c", hidden)) for cell in cells] if kind == "LSTM" else []
+    c_n = [Places(np.stack(ends, 1 if layout else 0), f"the cell state of {op.own_label}")] if ends else []
     if count == 1:
         every = single(context, sequences[0], "N", "T", "F") if layout else single(context, sequences[0], "T", "N", "F")
         final = single(context, finals[0], "N", "F")
-        return every.unsqueeze([2 if layout else 1]), final.unsqueeze([1 if layout else 0])
+        return every.unsqueeze([2 if layout else 1]), final.unsqueeze([1 if layout else 0]), *c_n
     order, state_order = (("N", "T", 0, "F"), ("N", 0, "F")) if layout else (("T", 0, "N", "F"), (0, "N", "F"))
-    return stacked(context, sequences, *order), stacked(context, finals, *state_order)
+    return stacked(context, sequences, *order), stacked(context, finals, *state_order), *c_n
 
 
 def _check_shape(op: Op, what: str, array: Array, expected: tuple[int, ...]) -> None:
@@ -140,14 +144,25 @@ def _check_lengths(op: Op, lengths: Any) -> None:
         )
 
 
-def _constant_state(op: Op, what: str, state: Any, shape: tuple[int, ...], layout: int) -> Array | None:
-    """An initial state (D, H) that is the same for every window; None for zeros."""
+def _initial_state(op: Op, what: str, state: Any, slots: Sequence[Slot], layout: int) -> Array | None:
+    """An initial state (D, H) that is the same for every window; None for zeros, and for one that is given."""
+    states = op.context.states
+    states.slots += slots
     if state is None:
         return None
-    if not isinstance(state, np.ndarray):
-        op.refuse(f"input {what}: depends on the model's inputs; expected a constant, or give the Model its state")
-    _check_shape(op, what, state, shape)
-    rows: Array = state if layout else state.swapaxes(0, 1)  # (N, D, H)
+    if not isinstance(state, Places | np.ndarray):
+        op.refuse(f"input {what}: is computed from the model's inputs; expected an input of its own, or a constant")
+    array = state.numbers if isinstance(state, Places) else state
+    sizes = (op.context.windows, len(slots), slots[0].width)
+    expected = sizes if layout else (sizes[1], sizes[0], sizes[2])
+    if array.shape != expected:
+        op.damaged(f"input {what}: expected shape {expected}, got {array.shape}")
+    rows: Array = array if layout else array.swapaxes(0, 1)  # (N, D, H)
+    if isinstance(state, Places):
+        for d, slot in enumerate(slots):
+            states.begin(slot, rows[:, d])
+        return None
+    _check_shape(op, what, state, expected)
     if not np.any(rows):
         return None
     if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape)):

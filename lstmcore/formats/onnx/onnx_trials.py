@@ -16,9 +16,9 @@ import onnx
 
 from lstmcore.errors import ModelFormatError, UnsupportedError
 from lstmcore.formats.guard.trials import sizes
+from lstmcore.formats.onnx.onnx_source import Found, Reading, Source
 from lstmcore.formats.onnx.onnx_value import Tensor
-from lstmcore.formats.onnx.onnx_walk import Reading, Source, Walk
-from lstmcore.layers import Layer
+from lstmcore.formats.onnx.onnx_walk import Walk
 
 #: The sizes that any graph is read with: (windows, steps). The first two differ in both.
 USUAL = ((5, 11), (1, 13), (5, 1), (11, 11))
@@ -40,22 +40,22 @@ AXES = 3  # the input of Slice that names axes
 Pair = tuple[Any, Any]
 
 
-def read(source: Source, letters: tuple[str, ...], sizes_given: Mapping[str, int]) -> list[Layer]:
-    """The layers, which are the same for all sizes that the input leaves free.
+def read(source: Source, letters: tuple[str, ...], sizes_given: Mapping[str, int]) -> Found:
+    """The layers and states, which are the same for all sizes that the input leaves free.
 
     Raises:
         TimeAxisError: The axes are others.
         ModelFormatError, UnsupportedError: A node that cannot be read, at any of the sizes; or layers that differ.
     """
     usual: dict[Reading, Walk] = {}
-    found: list[list[Layer]] = []
+    found: list[Found] = []
     for windows, steps in USUAL:
         reading = _reading(letters, sizes_given, {"N": windows, "T": steps})
         if reading not in usual:
             usual[reading] = Walk(source, reading)
-            found.append(usual[reading].layers())
-    for reading, layers in zip(usual, found, strict=True):
-        if not _alike(found[0], layers, reading):
+            found.append(usual[reading].read())
+    for reading, other in zip(usual, found, strict=True):
+        if not _alike(found[0], other, reading):
             raise UnsupportedError(
                 f"{source.file}: answers {_show(reading)} otherwise than others, though its input leaves that free: "
                 "it holds numbers that fit windows of one length or one batch size only; export it with these sizes "
@@ -68,7 +68,7 @@ def read(source: Source, letters: tuple[str, ...], sizes_given: Mapping[str, int
 
 
 def _try_others(
-    source: Source, letters: tuple[str, ...], given: Mapping[str, int], held: Mapping[float, str], found: list[Layer]
+    source: Source, letters: tuple[str, ...], given: Mapping[str, int], held: Mapping[float, str], found: Found
 ) -> None:
     """Raise UnsupportedError where a size near a number of the graph makes a difference."""
     free = [letter for letter in SIZES if letter in letters and letter not in given]
@@ -87,7 +87,7 @@ def _try_others(
         what = f"read with {_show(reading)}, for the {_number(number)} in {held[number]}"
         advice = "cut the windows before they go in, and export the model without it"
         try:
-            other = Walk(source, reading).layers()
+            other = Walk(source, reading).read()
         except (UnsupportedError, ModelFormatError) as error:
             raise UnsupportedError(f"{error} ({what}); {advice}") from None
         if not _alike(found, other, reading):
@@ -97,7 +97,8 @@ def _try_others(
 def _reading(letters: tuple[str, ...], given: Mapping[str, int], trial: Mapping[str, int]) -> Reading:
     tried = {letter: size for letter, size in trial.items() if letter in letters}
     full = {"N": 1, "T": 1} | tried | dict(given)
-    return Reading(letters, (full["N"], full["T"], full["F"]), frozenset(given))
+    fixed = frozenset(given) | ({"T"} if "T" not in letters else frozenset())
+    return Reading(letters, (full["N"], full["T"], full["F"]), fixed)
 
 
 def _show(reading: Reading) -> str:
@@ -109,11 +110,14 @@ def _number(number: float) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def _alike(found: list[Layer], other: list[Layer], reading: Reading) -> bool:
-    """Whether what was read with `reading` is `found`, or, of one window or step, at least has its answers.
+def _alike(first: Found, second: Found, reading: Reading) -> bool:
+    """Whether what was read with `reading` is `first`, or, of one window or step, at least has its answers and states.
 
     The last of one step is the first, and all of them, so that the same answers may be read as other layers.
     """
+    found, other = first.layers, second.layers
+    if (first.states and first.states.flow) != (second.states and second.states.flow):
+        return False
     if found == other:
         return True
     windows, steps, features = reading.sizes

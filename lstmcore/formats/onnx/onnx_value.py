@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lstmcore.formats.onnx.onnx_builder import Builder
 from lstmcore.formats.onnx.onnx_nodes import Node, Refused
+from lstmcore.formats.state_places import States
 
 #: "N" windows, "T" steps, "F" features; a number: an axis of `Tensor.parts`, such as directions or stacked layers.
 Letter = str | int
@@ -39,6 +40,12 @@ class Context:
     windows: int
     steps: int
     fixed: frozenset[str]  # the letters whose sizes the file fixes
+    states: States
+
+    @property
+    def one_step(self) -> bool:
+        """The file is for one step, so that every value is a sequence of it, and any step its last."""
+        return self.steps == 1 and "T" in self.fixed
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ class Tensor:
         """Other axes; axes of parts that are gone, of size 1, are dropped, and steps too."""
         parts = self.parts if parts is None else parts
         left = {letter for axis in axes for letter in axis}
-        if "T" not in left and parts.flat[0].sequence and any("T" in axis for axis in self.axes):
+        squeezed = "T" not in left and any("T" in axis for axis in self.axes)
+        if squeezed and parts.flat[0].sequence and not self.context.one_step:
             parts = each(self.context.builder.last, parts)  # one step only, whose axis is squeezed
         gone = tuple(k for k in range(parts.ndim) if k not in left)
         if any(parts.shape[k] > 1 for k in gone):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 
 from lstmcore import layers
-from lstmcore.errors import LstmcoreError, UnsupportedError
+from lstmcore.errors import LstmcoreError, ModelFormatError, UnsupportedError
 from lstmcore.formats.onnx.onnx_attributes import HONOURED
 from lstmcore.formats.onnx.onnx_builder import Builder
 from lstmcore.formats.onnx.onnx_constants import FOLD
+from lstmcore.formats.onnx.onnx_ends import move, places_of
 from lstmcore.formats.onnx.onnx_lower import lower
 from lstmcore.formats.onnx.onnx_nodes import LayerNode, Node, Refused
 from lstmcore.formats.onnx.onnx_op import Op
@@ -21,9 +22,11 @@ from lstmcore.formats.onnx.onnx_ops import HANDLERS
 from lstmcore.formats.onnx.onnx_patterns import PATTERNS
 from lstmcore.formats.onnx.onnx_pick import StepError
 from lstmcore.formats.onnx.onnx_recurrent import Lengths, check_all_take_lengths
-from lstmcore.formats.onnx.onnx_tensors import Tensors
+from lstmcore.formats.onnx.onnx_source import Found, Reading, Source
 from lstmcore.formats.onnx.onnx_value import Context, Tensor, TimeAxisError, single
-from lstmcore.layers import Array, Layer
+from lstmcore.formats.state_places import Places, States
+from lstmcore.formats.states import Flow, StateError, carried
+from lstmcore.layers import Array
 
 MAX_NAME = 200  # characters
 
@@ -40,35 +43,10 @@ TAKE_CONSTANTS_FIRST = ("Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min",
                         "LSTM", "GRU", "RNN", "Greater", "BatchNormalization", "LayerNormalization")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Source:
-    """A graph: the nodes that the answer depends on, in order, and what they begin with."""
-
-    file: str
-    opset: int
-    nodes: Sequence[onnx.NodeProto]
-    constants: Mapping[str, Array]
-    window: str
-    dtype: type[np.floating[Any]]  # of the window
-    lengths: str | None  # the input that says how many steps of each window count
-    answer: str
-    own_names: bool  # lstmcore wrote it: a node's name is its layer's name and one part more
-    tensors: Tensors
-    limit: int  # bytes of constants that may be computed: shapes are small, and others are as large as the weights
-
-
 class Unusable(NamedTuple):
     """A value that must not reach the answer, and why."""
 
     reason: str
-
-
-class Reading(NamedTuple):
-    """How the window is taken: its axes, their sizes (N, T, F), and which of these the file fixes."""
-
-    letters: tuple[str, ...]
-    sizes: tuple[int, int, int]
-    fixed: frozenset[str]
 
 
 class Walk:
@@ -78,21 +56,29 @@ class Walk:
         self.source = source
         builder = Builder(PATTERNS, source.dtype)
         windows, steps, features = reading.sizes
-        self.context = Context(builder, windows, steps, reading.fixed)
+        self.context = Context(builder, windows, steps, reading.fixed, States(windows))
         builder.counted = source.lengths is not None
+        self.letters = reading.letters
         window = single(self.context, builder.window(features), *reading.letters)
         self.values: dict[str, Any] = {**source.constants, source.window: window}
+        for name, sizes in source.states.items():
+            shape = tuple(windows if size is None else size for size in sizes)
+            if math.prod(shape) > source.limit // 8:
+                raise ModelFormatError(f"{source.file}: input {name!r:.200}: shape {shape} in a smaller file")
+            self.values[name] = self.context.states.take_in(name, shape)
         if source.lengths is not None:
             self.values[source.lengths] = Lengths(source.lengths)
         self.recurrent: list[tuple[Op, Any]] = []
         self.left = source.limit
 
-    def layers(self) -> list[Layer]:
-        """What the answer is computed by."""
+    def read(self) -> Found:
+        """What the answer is computed by, and the states."""
         for node in self.source.nodes:
             self._evaluate(node)
         name = self.source.answer
         value = self.values.get(name)
+        if isinstance(value, Places):
+            raise UnsupportedError(f"{self.source.file}: the output {name!r:.200}: {value.source} is no answer")
         if not isinstance(value, Tensor):
             reason = f": {value.reason}" if isinstance(value, Unusable) else ""
             raise UnsupportedError(
@@ -104,7 +90,7 @@ class Walk:
             answer = self._answer(value)
             if self.source.lengths is not None:
                 _check_lengths(answer, bool(self.recurrent))
-            return lower(answer)
+            found, rows = lower(answer)
         except Refused as error:
             raise UnsupportedError(f"{self.source.file}: the output {name!r:.200}: {error}") from None
         except UnsupportedError as error:
@@ -112,6 +98,25 @@ class Walk:
             raise UnsupportedError(
                 text if text.startswith(self.source.file) else f"{self.source.file}: {text}"
             ) from None
+        try:
+            states = carried(self._flow(value), rows, found)
+            return Found(found, states, self.source.window, self.letters, name)
+        except StateError as error:
+            raise UnsupportedError(f"{self.source.file}: {error}") from None
+
+    def _flow(self, answer: Tensor) -> Flow:
+        """The states. Raises StateError for those that do not belong together."""
+        outputs = {}
+        for name in self.source.others:
+            value = self.values.get(name)
+            if value is None:
+                raise StateError(f"the output {name!r:.200}: nothing makes it")
+            places = places_of(value) if isinstance(value, Tensor) else value
+            if not isinstance(places, Places):
+                raise StateError(f"the output {name!r:.200} is not the answer, and not final states either")
+            outputs[name] = places
+        last = places_of(answer) if outputs else None
+        return self.context.states.flow(outputs, self.source.answer, last)
 
     def _evaluate(self, node: onnx.NodeProto) -> None:
         source = self.source
@@ -131,7 +136,7 @@ class Walk:
         except StepError as error:
             whole = any(other.op_type in RECURRENT for other in source.nodes)
             op.refuse(f"{error}{'' if whole else UNROLLED}")
-        except Refused as error:
+        except (Refused, StateError) as error:
             op.refuse(str(error))
         except LstmcoreError:
             raise
@@ -142,7 +147,7 @@ class Walk:
             if not name:
                 continue
             row = op.output_row(position)
-            usable = position < len(outputs) and row == HONOURED
+            usable = position < len(outputs) and row.startswith(HONOURED)
             self.values[name] = outputs[position] if usable else Unusable(f"{op.label}: output {position}: {row}")
 
     def _input(self, op: Op, name: str) -> Any:
@@ -160,6 +165,13 @@ class Walk:
             return self._apply_to_lengths(op, inputs)
         if op.kind == "Shape":
             return _shape(op, inputs[0])
+        output = self.source.moving.get(id(op.node))
+        if output is not None and any(isinstance(value, Tensor) for value in inputs):
+            inputs = self._as_places(op, inputs, output)
+        if any(isinstance(value, Places) for value in inputs) and op.kind not in RECURRENT:
+            made = move(op, inputs)
+            self.left -= sum(each.numbers.nbytes for each in (made if isinstance(made, tuple) else [made]))
+            return made
         if not any(isinstance(value, Tensor) for value in inputs):
             if op.kind not in FOLD:
                 op.refuse("works on constants alone")
@@ -173,6 +185,16 @@ class Walk:
         if not isinstance(inputs[0], Tensor) and op.kind not in TAKE_CONSTANTS_FIRST:
             op.refuse("its first input does not depend on the window, others do")
         return HANDLERS[op.kind](op, *inputs)
+
+    def _as_places(self, op: Op, inputs: Sequence[Any], output: str) -> list[Any]:
+        """The inputs of a node behind which there is no answer, but a state that comes out."""
+        made = [places_of(value) if isinstance(value, Tensor) else value for value in inputs]
+        if op.kind in RECURRENT or any(a is None and b is not None for a, b in zip(made, inputs, strict=True)):
+            op.refuse(
+                f"leads only to the output {output!r:.200}, which is not the answer; expected final states there, as "
+                "they come out of a recurrent node that the answer depends on"
+            )
+        return made
 
     def _apply_to_lengths(self, op: Op, inputs: Sequence[Any]) -> Any:
         if op.kind in ("Cast", "Identity"):

@@ -36,18 +36,17 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
 
     Its input is "window" (N, T, F), its output "answer" (N, ...) in the Model's shape; where it has several, each has
     the Model's name for it, and a vector is (N, F). N and T are free; T is fixed behind a Flatten. With `states` there
-    are more inputs, the initial states "h0" and, of an LSTM, "c0", each (num_layers * directions, N, hidden_size). With
-    `lengths` there is the input "lengths" (N,) of int32: how many ticks of each window count.
+    are more inputs, the initial states "h0" and, of an LSTM, "c0", each (num_layers * directions, N, hidden_size), and
+    as many outputs, the final states "hn" and "cn"; where the model has several recurrent layers, "NAME.h0" and so on
+    for each. What a layer has learned to begin with is then not in the file. With `lengths` there is the input
+    "lengths" (N,) of int32: how many ticks of each window count.
 
     Raises:
-        ValueError: `states` for a model with none or several recurrent layers; a name that two inputs or outputs have.
+        ValueError: `states` for a model without a recurrent layer; a name that two inputs or outputs have.
         UnsupportedError: A layer that no operator of ONNX is, or that has none for `lengths`; named in the text.
     """
-    recurrent_layers = model.recurrent_layers
-    if states and len(recurrent_layers) != 1:
-        kinds = {type(layer).__name__ for layer in recurrent_layers} or {"LSTM"}
-        expected = kinds.pop() if len(kinds) == 1 else "recurrent"
-        raise ValueError(f"states: expected a model with one {expected} layer, got {len(recurrent_layers)}")
+    if states and not model.recurrent_layers:
+        raise ValueError("states: the model has no recurrent layer, and so no states")
     if lengths:
         _check_lengths(model)
     wiring = fold(model.wiring)
@@ -56,32 +55,39 @@ def build(model: Model, *, states: bool = False, lengths: bool = False) -> onnx.
         value_info(name, ("N", *(model.steps or n if n == "T" else n for n in one.shape)))
         for name, one in zip(names, wiring.inputs, strict=True)
     ]
-    given: dict[str, str] = {}
-    if states:
-        (only,) = recurrent_layers
-        widths = {"h0": only.state_width} | ({"c0": only.cell_width} if only.cell_width else {})
-        inputs += [value_info(name, (only.states, "N", width)) for name, width in widths.items()]
-        given |= {name: name for name in widths}
+    answers = _output_names(wiring)
+    outputs = [value_info(name, ("N", *shape)) for name, shape in zip(answers, model.outputs.values(), strict=True)]
+    given: dict[str, dict[str, str]] = {layer.name: {} for layer in model.recurrent_layers}
+    for stack in model.recurrent_layers if states else ():
+        prefix = f"{stack.name}." if len(given) > 1 else ""
+        for letter, width in stack.state_widths.items():
+            shape = (stack.states, "N", width)
+            given[stack.name][letter] = f"{prefix}{letter}0"
+            inputs.append(value_info(f"{prefix}{letter}0", shape))
+            outputs.append(value_info(f"{prefix}{letter}n", shape))
     if lengths:
         inputs.append(value_info("lengths", ("N",), onnx.TensorProto.INT32))
-        given["lengths"] = "lengths"
     graph = Graph()
+    ends: dict[str, list[str]] = {}  # the final states that go out
     values = list(names)
     for layer, read in zip(wiring.layers, wiring.reads, strict=True):
         graph.scope = layer.name
         x = [values[n] for n in read]
         if isinstance(layer, layers.Recurrent):
-            values.append(recurrent(graph, x[0], layer, given))
+            begins = given[layer.name]
+            made, finals = recurrent(graph, x[0], layer, begins, "lengths" if lengths else "")
+            values.append(made)
+            ends |= {f"{name[:-1]}n": finals[letter] for letter, name in begins.items()}
         elif isinstance(layer, layers.Reverse) and lengths:
             values.append(graph.apply("ReverseSequence", x[0], _long(graph, "lengths"), batch_axis=0, time_axis=1))
         elif type(layer) not in NODES:
             raise UnsupportedError(f"{layer.label}: ONNX has no operator for it")
         else:
             values.append(NODES[type(layer)](graph, layer, *x))
-    answers = dict(zip(_output_names(wiring), (values[n] for n in wiring.ends), strict=True))
-    _check_names([value.name for value in inputs], list(answers), graph)
-    graph.finish(answers)
-    outputs = [value_info(name, ("N", *shape)) for name, shape in zip(answers, model.outputs.values(), strict=True)]
+    _check_names([value.name for value in (*inputs, *outputs)], graph)
+    graph.finish(dict(zip(answers, (values[n] for n in wiring.ends), strict=True)))
+    for name, finals_of in ends.items():
+        graph.give(name, "Concat", *finals_of, axis=0)
     proto = onnx.helper.make_model(
         onnx.helper.make_graph(graph.nodes, "lstmcore", inputs, outputs, graph.initializers),
         producer_name="lstmcore",
@@ -97,10 +103,10 @@ def _output_names(wiring: Wiring) -> list[str]:
     return ["answer"] if len(wiring.outputs) == 1 else list(wiring.outputs)
 
 
-def _check_names(inputs: Sequence[str], outputs: Sequence[str], graph: Graph) -> None:
+def _check_names(ports: Sequence[str], graph: Graph) -> None:
     """Refuse a name that two values of the file would have."""
     own = [name for node in graph.nodes for name in node.output] + [tensor.name for tensor in graph.initializers]
-    for name, times in Counter([*inputs, *outputs, *own]).items():
+    for name, times in Counter([*ports, *own]).items():
         if times > 1:
             raise ValueError(f"{quoted(name)}: two values of an ONNX file would have this name; give another")
 

@@ -20,34 +20,37 @@ JOINS = {"mean": "ReduceMean", "mul": "ReduceProd", "sum": "ReduceSum"}
 NAMES = {ours: name for name, ours in FUNCTIONS.items()}
 
 
-def recurrent(graph: Graph, x: str, layer: Recurrent, given: Mapping[str, str]) -> str:
-    """The nodes of a stack that reads `x` (N, T, I); what they answer.
+def recurrent(
+    graph: Graph, x: str, layer: Recurrent, given: Mapping[str, str], lengths: str
+) -> tuple[str, dict[str, list[str]]]:
+    """The nodes of a stack that reads `x` (N, T, I); what they answer, and the final h and c of each level (D, N, H).
 
-    `given` has the inputs of the graph that are "h0" and "c0" (L*D, N, H), and "lengths" (N,), where there are such.
+    `given` has the inputs of the graph that are "h" and "c" (L*D, N, H), where there are such; `lengths` is that of
+    how many steps count (N,), or "".
 
     Raises:
         UnsupportedError: A setting that no attribute of ONNX's operator is.
     """
     attributes = _attributes(layer)
-    states = {
-        key: _states(graph, key, layer, given.get(f"{key}0")) for key in ("h", "c") if key == "h" or layer.cell_width
-    }
+    states = {letter: _states(graph, letter, layer, given.get(letter)) for letter in layer.state_widths}
+    ends: dict[str, list[str]] = {letter: [] for letter in states}
     x = graph.apply("Transpose", x, perm=[1, 0, 2])  # (T, N, I): runtimes implement layout=0 alone
     for k in range(layer.num_layers):
         cells = [layer.cell(k, suffix) for suffix in layer.suffixes]
-        inputs = [x, *_weights(graph, layer, cells), given.get("lengths", ""), states["h"][k]]
-        if layer.cell_width:
-            inputs.append(states["c"][k])
+        inputs = [x, *_weights(graph, layer, cells), lengths, *(begins[k] for begins in states.values())]
         if getattr(layer, "peepholes", False):
             order = [np.split(cell["weight_peephole"], 3) for cell in cells]
             inputs.append(graph.constant([np.concatenate([p_i, p_o, p_f]) for p_i, p_f, p_o in order]))
-        every, final = graph.node(type(layer).__name__, *inputs, outputs=2, **attributes)
+        count = 1 + (len(states) if given else 1)
+        every, final, *cell = graph.node(type(layer).__name__, *inputs, outputs=count, **attributes)
+        for letter, end in zip("hc", (final, *cell), strict=False):
+            ends[letter].append(end)
         top = k == layer.num_layers - 1
         merge = layer.merge if top else "concat"
         if top and not layer.return_sequences:
-            return _joined(graph, final, 0, merge, layer)
+            return _joined(graph, final, 0, merge, layer), ends
         x = _joined(graph, every, 1, merge, layer)
-    return graph.apply("Transpose", x, perm=[1, 0, 2])
+    return graph.apply("Transpose", x, perm=[1, 0, 2]), ends
 
 
 def _joined(graph: Graph, x: str, at: int, merge: str, layer: Recurrent) -> str:

@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
-import logging
 import os
 import threading
 import warnings
@@ -27,14 +24,15 @@ except ImportError as error:
     raise UnsupportedError('reading a PyTorch module needs PyTorch: pip install "lstmcore[torch]"') from error
 
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from lstmcore.formats.torch.torch_check import as_input, check_answers
+from lstmcore.formats.torch.torch_check import Found, as_input, check_answers
 from lstmcore.formats.torch.torch_checkpoint import load_checkpoint
 from lstmcore.formats.torch.torch_copy import own_copy
+from lstmcore.formats.torch.torch_export import ExportError, export
+from lstmcore.formats.torch.torch_hidden import Hidden, candidates, of_example
 from lstmcore.formats.torch.torch_ops import ATTENTION, CONVOLUTION, EMBEDDING
-from lstmcore.formats.torch.torch_trace import trace
-from lstmcore.formats.torch.torch_value import Axis, TimeAxisError
+from lstmcore.formats.torch.torch_trace import Traced, UnusedError, trace
+from lstmcore.formats.torch.torch_value import TimeAxisError
 
 #: torch's tracer, and what keeps it quiet, work for one thread at a time.
 LOCK = threading.Lock()
@@ -50,9 +48,12 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
     Args:
         module: In eval mode. Its forward takes windows (N, T, F), or (T, N, F) where it hands them to a
             recurrent layer without batch_first, and returns one tensor. The Model takes (N, T, F) in either case and
-            answers (N, ...); axes of size 1 other than the outputs' are not in its answers.
+            answers (N, ...); axes of size 1 other than the outputs' are not in its answers. It may also take initial
+            states behind the windows, and return final ones beside the answer: the Model's `state` and `return_state`.
         checkpoint: A file with the state_dict to use instead of the module's own weights.
-        example: Windows (N, T, F) to trace with, T at least 2; only their shape counts.
+        example: Windows (N, T, F) to trace with, T at least 2; only their shape counts. Or a tuple of windows and of
+            what the forward takes behind them, states in tuples and lists, whose axis of windows has another size than
+            their other axes.
 
     Warns:
         UserWarning: The module reads time first.
@@ -65,12 +66,20 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
     """
     module = _unwrap(module)
     _check_module(module)
+    hiddens: list[Hidden | None]
+    if isinstance(example, tuple) and len(example) > 1:
+        example, *states = example
+        hiddens = [of_example(states, len(torch.as_tensor(example)))]
+    else:
+        example = example[0] if isinstance(example, tuple) and len(example) == 1 else example
+        hiddens = candidates(module)
     shapes = _shapes_to_try(module, example)
     with _turn(module), torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(module)):
         module = own_copy(module)
         if checkpoint is not None:
             load_checkpoint(module, checkpoint)
-        traced, axes, shape, time_major = _trace_widened(module, shapes)
+        found = _trace_any(module, shapes, hiddens)
+        traced, time_major = found.traced.layers, found.time_major
         layers = _one_dtype(traced)
         try:
             Model(layers, backend="numpy")
@@ -78,7 +87,7 @@ def read(module: nn.Module, *, checkpoint: str | os.PathLike[str] | None = None,
             raise UnsupportedError(f"{type(module).__name__}: {error}") from error
         # The traced ones: a scale that was rounded would count as a difference.
         model = Model([layer.astype(np.float64) for layer in traced], backend="numpy")
-        check_answers(module, model, axes, shape, time_major)
+        check_answers(module, model, found)
     if time_major:
         recurrent = next((type(m).__name__ for m in module.modules() if isinstance(m, nn.RNNBase)), None)
         why = f"its {recurrent} has batch_first=False" if recurrent else "it takes its steps from the first axis"
@@ -152,12 +161,6 @@ def _check_module(module: nn.Module) -> None:
             raise UnsupportedError(f"{name}: holds {tensor.dtype}; lstmcore computes with real numbers")
         if tensor.is_meta:
             raise UnsupportedError(f"{name}: is on the meta device, which holds no numbers")
-    parameters = inspect.signature(module.forward).parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p.name for p in positional if p.default is p.empty]
-    if len(needed) > 1:
-        hint = "; `lengths=` can be given at the Model's call" if any("len" in name for name in needed) else ""
-        raise UnsupportedError(f"{kind}: forward takes several inputs, {', '.join(needed)}; expected windows{hint}")
 
 
 #: Modules that are made of operations which would not say so.
@@ -191,25 +194,44 @@ def _cuda_devices(module: nn.Module) -> list[torch.device]:
     return sorted({p.device for p in module.parameters() if p.is_cuda}, key=str)
 
 
-Traced = tuple[list[Layer], tuple[Axis, ...], tuple[int, int, int], bool]
+def _trace_any(module: nn.Module, shapes: list[tuple[int, int, int]], hiddens: list[Hidden | None]) -> Found:
+    """What the forward is with the first of `hiddens` that it takes behind its windows.
+
+    Where it takes none, but returns states, those that it may take are tried first: they must belong together.
+    """
+    failed: list[UnsupportedError] = []
+    without: Found | None = None
+    for hidden in hiddens:
+        try:
+            found = _trace_widened(module, shapes, hidden)
+        except UnsupportedError as error:
+            failed.append(error)
+            continue
+        if hidden is not None or found.traced.states is None or len(hiddens) == 1:
+            return found
+        without = found
+    reasons = [error for error in failed if not isinstance(error.__cause__, ExportError | UnusedError)]
+    if without is not None and not reasons:
+        return without
+    raise (reasons or failed)[0]
 
 
-def _trace_widened(module: nn.Module, shapes: list[tuple[int, int, int]]) -> Traced:
-    """What `_trace` returns, of a module that becomes float32 where it is in half precision, and the widest of mixed.
+def _trace_widened(module: nn.Module, shapes: list[tuple[int, int, int]], hidden: Hidden | None) -> Found:
+    """What `_trace` finds, of a module that becomes float32 where it is in half precision, and the widest of mixed.
 
     But for a forward that itself goes from float64 to float32, behind a scaler for example: it is read as it is.
     """
     dtypes = {t.dtype for t in [*module.parameters(), *module.buffers()] if t.is_floating_point()}
     if dtypes in ({torch.float32}, {torch.float64}):
-        return _trace(module, shapes)
+        return _trace(module, shapes, hidden)
     if dtypes == {torch.float32, torch.float64}:
         try:
-            return _trace(module, shapes)
+            return _trace(module, shapes, hidden)
         except UnsupportedError as error:
             if not isinstance(error.__cause__, ExportError):
                 raise
     module.to(torch.float64 if torch.float64 in dtypes else torch.float32)
-    return _trace(module, shapes)
+    return _trace(module, shapes, hidden)
 
 
 def _one_dtype(layers: list[Layer]) -> list[Layer]:
@@ -221,81 +243,28 @@ def _one_dtype(layers: list[Layer]) -> list[Layer]:
     return [layer.astype(dtype) if isinstance(layer, Scaler) else layer for layer in layers]
 
 
-def _trace(module: nn.Module, shapes: list[tuple[int, int, int]]) -> Traced:
-    """The layers, the answer's axes, the shape (N, T, F) of the trace, and whether the module takes (T, N, F)."""
+def _trace(module: nn.Module, shapes: list[tuple[int, int, int]], hidden: Hidden | None) -> Found:
+    """What the forward is found to be, and with which windows."""
     failed: list[ExportError] = []
     for shape in shapes:
         try:
-            return *_read_layers(module, shape, time_major=False), shape, False
+            return Found(_read_layers(module, shape, hidden, time_major=False), shape, False, hidden)
         except TimeAxisError:
-            return *_read_layers(module, shape, time_major=True), shape, True
+            return Found(_read_layers(module, shape, hidden, time_major=True), shape, True, hidden)
+        except UnusedError as error:
+            raise UnsupportedError(f"{type(module).__name__}: {error}") from error
         except ExportError as error:
             failed.append(error)
         with contextlib.suppress(UnsupportedError):
-            return *_read_layers(module, shape, time_major=True), shape, True
+            return Found(_read_layers(module, shape, hidden, time_major=True), shape, True, hidden)
+    with_states = ", given states of its recurrent layers behind the windows" if hidden else ""
     raise UnsupportedError(
-        f"{type(module).__name__}: torch.export cannot trace the forward: {'; '.join(map(str, failed))}; "
+        f"{type(module).__name__}: torch.export cannot trace the forward{with_states}: {'; '.join(map(str, failed))}; "
         "if it takes other windows, give an example"
     ) from failed[0]
 
 
-class ExportError(UnsupportedError):
-    """torch.export cannot trace the forward with windows of one shape."""
-
-
-def _read_layers(
-    module: nn.Module, shape: tuple[int, int, int], *, time_major: bool
-) -> tuple[list[Layer], tuple[Axis, ...]]:
+def _read_layers(module: nn.Module, shape: tuple[int, int, int], hidden: Hidden | None, *, time_major: bool) -> Traced:
     windows = as_input(module, np.zeros(shape), time_major)
-    packing = _Packing()
-    try:
-        with _quiet(), packing:
-            # A copy, because tracing leaves attributes behind that hold no numbers.
-            program = torch.export.export(own_copy(module), (windows,), strict=False)
-    except Exception as error:  # whatever the forward may raise
-        if packing.seen:
-            raise UnsupportedError(f"{type(module).__name__}: {PACKED}") from error
-        first = (str(error).strip() or "no reason given").splitlines()[0]
-        raise ExportError(f"windows {shape}: {type(error).__name__}: {first:.300}") from error
-    return trace(program, module, time_major=time_major)
-
-
-PACKED = (
-    "packs its sequences (pack_padded_sequence); leave that out of the forward, and give `lengths=` at the Model's call"
-)
-
-
-class _Packing(TorchFunctionMode):
-    """Sees whether the forward packs sequences: torch.export cannot trace that, and says something else of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen = False
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen |= getattr(function, "__name__", "") == "_pack_padded_sequence"
-        return function(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch prints when an export fails: our error says it, and another try may succeed."""
-
-    def drop(record: logging.LogRecord) -> bool:
-        return False
-
-    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("torch")]
-    handlers = [handler for logger in loggers for handler in logger.handlers]
-    exporting = vars(importlib.import_module("torch.export._trace"))
-    for handler in handlers:
-        handler.addFilter(drop)
-    exporting["print"] = lambda *args, **kwargs: None  # it prints the graph of an export that fails
-    try:
-        with warnings.catch_warnings():
-            # Such as nn.LSTM's list of its own parameters; what is assigned is lost with the copy.
-            warnings.filterwarnings("ignore", "The tensor attribute.* assigned during export", UserWarning)
-            yield
-    finally:
-        del exporting["print"]
-        for handler in handlers:
-            handler.removeFilter(drop)
+    arguments = (windows, *(hidden.arguments(shape[0], windows) if hidden else ()))
+    return trace(export(module, arguments, f"windows {shape}"), module, time_major=time_major)

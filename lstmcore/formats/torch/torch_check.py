@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from lstmcore.errors import UnsupportedError
 from lstmcore.formats.guard.trials import ENDLESS, sizes
 from lstmcore.formats.torch.torch_copy import own_copy, with_weights
+from lstmcore.formats.torch.torch_hidden import Hidden
 from lstmcore.formats.torch.torch_numbers import numbers_of
 from lstmcore.formats.torch.torch_sizes import Watch
-from lstmcore.formats.torch.torch_value import Axis, T
+from lstmcore.formats.torch.torch_trace import Traced
+from lstmcore.formats.torch.torch_value import T
 from lstmcore.layers import Array, Recurrent, Scaler
 from lstmcore.model import Model
 
@@ -34,10 +37,17 @@ ROWS = 4  # windows of a batch that the Model answers, which answers each for it
 ROUNDS = 8  # in each, the forward may show numbers that it did not show before
 
 
-def check_answers(
-    module: nn.Module, model: Model, axes: Sequence[Axis], shape: tuple[int, int, int], time_major: bool
-) -> None:
-    """Raise UnsupportedError where `model` and `module` disagree on random windows.
+class Found(NamedTuple):
+    """What a forward was traced to be."""
+
+    traced: Traced
+    shape: tuple[int, int, int]  # (N, T, F), with which it was traced
+    time_major: bool  # it takes (T, N, F)
+    hidden: Hidden | None  # what it takes behind its windows
+
+
+def check_answers(module: nn.Module, model: Model, found: Found) -> None:
+    """Raise UnsupportedError where `model` and `module` disagree on random windows, from random states.
 
     They are compared on several batches, one window and one step among them; on the first batch once more at the end,
     by the same copy of the module, so that a state it keeps from call to call is seen; and with sizes below, at and
@@ -45,14 +55,12 @@ def check_answers(
     fails is left out: the Model answers there, too.
 
     Args:
-        module: The module, which takes (N, T, F), or (T, N, F) if `time_major`.
+        module: The module.
         model: The layers that were traced, in float64.
-        axes: The axes of what the module returns.
-        shape: (N, T, F), with which it was traced.
-        time_major: See `module`.
+        found: The trace.
     """
-    trials = _Trials(module, model, axes, shape, time_major)
-    windows, steps, _ = shape
+    trials = _Trials(module, model, found)
+    windows, steps, _ = found.shape
     lengths = [steps, 2 * steps + 1, 2] if model.steps is None else [steps]
     for length in lengths:
         trials.compare(windows, length)
@@ -62,6 +70,9 @@ def check_answers(
     if model.steps is None:
         trials.compare(windows, 1)
         trials.compare(1, 1)
+    if found.hidden is not None:
+        without = _Trials(module, model, found._replace(hidden=None))
+        without.compare(windows, steps, ", given without states,", given=False)
     _try_numbers(trials, module)
 
 
@@ -129,18 +140,11 @@ def _shown(number: float) -> str:
 class _Trials:
     """A runnable copy of the module and the layers, side by side."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        model: Model,
-        axes: Sequence[Axis],
-        shape: tuple[int, int, int],
-        time_major: bool,
-    ) -> None:
-        self.kind, self.axes, self.shape, self.time_major = type(module).__name__, axes, shape, time_major
-        self.model = model
-        self.twin, self.tolerance = _runnable(module, np.zeros(shape), time_major)
-        self.watch = Watch(*shape[:2])
+    def __init__(self, module: nn.Module, model: Model, found: Found) -> None:
+        self.kind, self.axes, self.shape = type(module).__name__, found.traced.axes, found.shape
+        self.model, self.found = model, found
+        self.twin, self.tolerance = _runnable(module, np.zeros(found.shape), found)
+        self.watch = Watch(*found.shape[:2])
         recurrent = sum(isinstance(layer, Recurrent) and layer.num_layers for layer in model.layers)
         self.parameters = sum(array.size for array in model.parameters.values())
         self.far = 2  # the largest size that was tried
@@ -165,28 +169,32 @@ class _Trials:
             self.compare(self.far, size, forgotten=True)
             self.compare(size, self.far, forgotten=size > 1)
 
-    def compare(self, windows: int, steps: int, why: str = "", *, forgotten: bool = False) -> None:
+    def compare(self, windows: int, steps: int, why: str = "", *, forgotten: bool = False, given: bool = True) -> None:
         """Raise UnsupportedError where the answers differ; `why` says what led to these sizes.
 
         With `forgotten`, the second window's first tick is NaN, so that it is seen whether it is read, also where a
-        recurrent layer soon forgets it.
+        recurrent layer soon forgets it. Without `given`, no states are, where the forward allows that.
         """
         random = np.random.default_rng(steps)
         batch = self._as_given(2 * random.standard_normal((windows, steps, self.shape[2])))
+        states = self.found.traced.states
+        units = random.standard_normal((windows, states.width)) if states and given else None
         if forgotten:
             batch[1, 0] = np.nan
         self.watch.sizes = windows, steps
         try:
             with self.watch:
-                expected = _answer(self.twin, batch, self.time_major)
+                returned = _answer(self.twin, batch, self.found, units)
         except Exception as error:
-            if batch.shape != self.shape:
+            if batch.shape != self.shape or not given:
                 return
             self.refuse(f"forward raises {type(error).__name__}: {error}")
-        if not isinstance(expected, torch.Tensor):
-            self.refuse(f"forward returns a {type(expected).__name__}; return only the prediction, a tensor")
+        results = pytree.tree_leaves(returned)
+        if not isinstance(returned, torch.Tensor) and (states is None or len(results) == 1):
+            self.refuse(f"forward returns a {type(returned).__name__}; return only the prediction, a tensor")
+        expected = results[self.found.traced.answer]
         rows = np.unique([0, 1 % windows, -2 % windows, windows - 1]) if windows > ROWS else np.arange(windows)
-        own = self.model(batch[rows])
+        own = self._answer_rows(batch[rows], None if units is None else units[rows], results, rows)
         answers = self._as_answers(expected, (windows, *own.shape[1:]))
         theirs = None if answers is None or len(answers) != windows else answers[rows]
         difference = _difference(own, theirs)
@@ -201,6 +209,27 @@ class _Trials:
             f"the forward does something that its trace does not show: its answers to windows {batch.shape}{why} "
             f"differ from those of the layers that were traced with {self.shape} {how}. {DO}"
         )
+
+    def _answer_rows(self, batch: Array, units: Array | None, results: Sequence[torch.Tensor], rows: Array) -> Array:
+        """The Model's answers to some windows; its states are compared with those among the module's results."""
+        states = self.found.traced.states
+        if states is None or units is None:
+            return self.model(batch)
+        layers = self.model.recurrent_layers
+        state = states.as_state(layers, units) if states.flow.inputs else None
+        answers, ends = self.model(batch, state, return_state=True)
+        for port in states.flow.outputs:
+            own = port.gather(states.as_units(layers, ends))
+            theirs = results[int(port.name)].double().cpu().numpy()
+            theirs = theirs.take(rows, port.windows_axis) if theirs.ndim == own.ndim else theirs
+            difference = _difference(own, theirs.reshape(own.shape) if theirs.size == own.size else theirs)
+            if difference > self.tolerance:
+                self.refuse(
+                    f"the forward does something that its trace does not show: the state at result {port.name} "
+                    f"differs, for windows {batch.shape}, from that of the layers that were traced by {difference:.2g} "
+                    f"of the largest. {DO}"
+                )
+        return np.asarray(answers)
 
     def _as_given(self, batch: Array) -> Array:
         """Numbers as the twin will have them; where a scaler stands first, about its mean and as wide as its scale."""
@@ -239,24 +268,29 @@ def as_input(module: nn.Module, windows: Array, time_major: bool) -> torch.Tenso
     return torch.as_tensor(windows.swapaxes(0, 1) if time_major else windows).to(like)
 
 
-def _answer(module: nn.Module, windows: Array, time_major: bool) -> Any:
+def _answer(module: nn.Module, windows: Array, found: Found, units: Array | None = None) -> Any:
+    """What the module returns, from zero states or those of `units`."""
+    given = as_input(module, windows, found.time_major)
+    states, hidden = found.traced.states, found.hidden
+    arrays = [port.gather(units) for port in states.flow.inputs] if states and units is not None else None
+    arguments = hidden.arguments(len(windows), given, arrays) if hidden else ()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN", UserWarning)
-        return module(as_input(module, windows, time_major))
+        return module(given, *arguments)
 
 
-def _runnable(module: nn.Module, batch: Array, time_major: bool) -> tuple[nn.Module, float]:
+def _runnable(module: nn.Module, batch: Array, found: Found) -> tuple[nn.Module, float]:
     """A copy in float64 where the forward runs in it, else as the module is; and its tolerance.
 
     In float64, rounding can neither hide nor feign a difference. A forward that names a dtype may not run so.
     """
     try:
         module = with_weights(module)  # as they were traced: in float64 they would come out otherwise
-        _answer(own_copy(module).double(), batch, time_major)
+        _answer(own_copy(module).double(), batch, found)
         twin = own_copy(module).double()
     except Exception:
         twin = own_copy(module)
-    return twin, TOLERANCES[as_input(twin, batch, time_major).dtype]
+    return twin, TOLERANCES[as_input(twin, batch, found.time_major).dtype]
 
 
 def _difference(answers: Array, expected: Array | None) -> float:

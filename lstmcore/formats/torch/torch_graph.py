@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+from torch import fx
+
+from lstmcore.formats.state_places import States
+from lstmcore.formats.states import Cell
 from lstmcore.layers import INPUT, Last, Layer, Recurrent, Scaler
 from lstmcore.layers.wiring import unused_name
 
@@ -17,13 +22,17 @@ class Node:
 
     layer: Layer
     inputs: tuple[int, ...]
+    recurrent: int | None = dataclasses.field(default=None, compare=False)  # which of the forward's layers with states
 
 
 class Graph:
     """Layers by number. A layer that is added again, reading the same, is the one that is there already."""
 
-    def __init__(self) -> None:
+    def __init__(self, windows: int) -> None:
         self._nodes: list[Node] = []
+        self.states = States(windows)
+        self.ends: dict[fx.Node, dict[int, torch.Tensor]] = {}  # of operations with states: see `Follower`
+        self.rows: dict[Cell, list[tuple[str, int]]] = {}  # the layers, once they are made, that have each state
 
     def add(self, layer: Layer, *inputs: int) -> int:
         """The number of `layer`, which reads those numbered `inputs`."""
@@ -31,6 +40,10 @@ class Graph:
         if node not in self._nodes:
             self._nodes.append(node)
         return self._nodes.index(node)
+
+    def has_states(self, number: int, of: int) -> None:
+        """Let the layer of this number be one that has the states of layer `of`."""
+        self._nodes[number].recurrent = of
 
     def layer(self, number: int) -> Layer | None:
         """The layer of this number; None for WINDOW."""
@@ -53,6 +66,9 @@ class Graph:
             inputs = () if node.inputs == (before,) else tuple(names[n] for n in node.inputs)
             found.append(node.layer.replace(name=names[number], inputs=inputs))
             before = number
+            for slot in self.states.slots:
+                if slot.letter == "h" and slot.cell.key == str(node.recurrent):
+                    self.rows.setdefault(slot.cell, []).append((names[number], slot.cell.row))
         return found
 
     def _order(self, answer: int) -> list[int]:
@@ -87,7 +103,7 @@ class Graph:
         """Let the layer numbered `above` take the place of the Last behind it, if it can."""
         node = self._nodes[above]
         if isinstance(node.layer, Recurrent) and not node.layer.bidirectional:
-            self._nodes[number] = Node(node.layer.replace(return_sequences=False), node.inputs)
+            self._nodes[number] = Node(node.layer.replace(return_sequences=False), node.inputs, node.recurrent)
             return True
         if not node.layer.pointwise or isinstance(node.layer, Scaler):  # a Scaler stands first
             return False

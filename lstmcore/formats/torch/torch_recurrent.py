@@ -6,11 +6,26 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from lstmcore.errors import UnsupportedError
+from lstmcore.formats.states import Cell, Slot
 from lstmcore.formats.torch.torch_axes import features_last
-from lstmcore.formats.torch.torch_value import CellState, F, L, N, Op, T, TimeAxisError, Unusable, Value, array, show
+from lstmcore.formats.torch.torch_value import (
+    CellState,
+    F,
+    Given,
+    L,
+    N,
+    Op,
+    T,
+    TimeAxisError,
+    Unusable,
+    Value,
+    array,
+    show,
+)
 from lstmcore.layers import GRU, LSTM, RNN, Array, Recurrent
 
 #: torch's operations: the kind of layer, and the settings that the operation itself says.
@@ -40,7 +55,7 @@ def recurrent(
     states = [states] if op.kind != "lstm" else states
     if train:
         op.refuse("is in training mode; call module.eval() first")
-    if not isinstance(x, Value) or not all(isinstance(state, torch.Tensor) for state in states):
+    if not isinstance(x, Value) or not all(isinstance(state, torch.Tensor | Given) for state in states):
         op.refuse("starts from a state that depends on the input; only constant initial states are supported")
     x = features_last(op, x)
     expected = (N, T, F) if batch_first else (T, N, F)
@@ -59,8 +74,29 @@ def recurrent(
     weights |= _initial(op, states, cells)
     layer = _layer(op.kind, op.name, weights, num_layers=num_layers, bidirectional=bidirectional)
     out = x.then(layer, layer.width)
+    slots = _slots(op, out, states)
+    every = torch.full(tuple(op.node.meta["val"][0].shape), -1)
+    top = [torch.as_tensor(out.graph.states.end(slot)) for slot in slots["h"][-len(suffixes) :]]
+    for at, step, end in zip((0, 1), (-1, 0), top, strict=False):
+        every.movedim(1 if batch_first else 0, 0)[step, :, at * layer.state_width :][:, : layer.state_width] = end
+    stacks = (np.stack([out.graph.states.end(slot) for slot in slots[letter]]) for letter in slots)
+    out.graph.ends[op.node] = {0: every, **dict(enumerate(map(torch.as_tensor, stacks), 1))}
     c_n = [Unusable(CELL_STATE)] * (op.kind == "lstm")
     return out, _final(op, out), *c_n
+
+
+def _slots(op: Op, out: Value, states: Sequence[Any]) -> dict[str, list[Slot]]:
+    """The states of a layer, h and perhaps c, each row by row; those that are given begin it."""
+    layer: Any = out.layer
+    out.graph.has_states(out.source, out.source)
+    cells = [Cell(str(out.source), op.path or op.kind, row) for row in range(layer.states)]
+    known = {letter: [Slot(cell, letter, width) for cell in cells] for letter, width in layer.state_widths.items()}
+    for (_, slots), state in zip(known.items(), states, strict=True):
+        out.graph.states.slots += [slot for slot in slots if slot not in out.graph.states.slots]
+        if isinstance(state, Given):
+            for slot, row in zip(slots, state.numbers.reshape(len(slots), -1, slots[0].width), strict=True):
+                out.graph.states.begin(slot, row.numpy())
+    return known
 
 
 def cell(
@@ -78,16 +114,20 @@ def cell(
         op.refuse("is called with something other than one step of a sequence; expected x[:, t] in a loop over t")
     tensors = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
     weights = {f"{key}_l0": array(w) for key, w in tensors.items() if w is not None}
-    if all(isinstance(s, torch.Tensor) for s in states):
+    if all(isinstance(s, torch.Tensor | Given) for s in states):
         if x.step != 0:
             op.refuse(f"begins with a constant state at step {x.step}; expected a loop over all steps from the first")
-        weights |= _initial(op, [s[None] for s in states], ["l0"])
+        weights |= _initial(op, [s if isinstance(s, Given) else s[None] for s in states], ["l0"])
         layer = _layer(op.kind.removesuffix("_cell"), op.name, weights)
         h = dataclasses.replace(x.then(layer, layer.width), picked=op)
+        _slots(op, h, states)
     elif _goes_on(op, x, states, weights):
         h = dataclasses.replace(states[0], step=x.step, picked=op)
     else:
         op.refuse(f"its state at step {x.step} is not what it gave at the step before; that is not supported")
+    if x.step == x.sizes["T"] - 1:
+        slots = [slot for slot in h.graph.states.slots if slot.cell.key == str(h.source)]
+        h.graph.ends[op.node] = {n: torch.as_tensor(h.graph.states.end(slot)) for n, slot in enumerate(slots)}
     return (h, CellState(CELL_STATE, h.source, x.step)) if op.kind == "lstm_cell" else h
 
 
@@ -123,10 +163,12 @@ def _layer(op_kind: str, name: str, weights: dict[str, Array], **settings: Any) 
     )
 
 
-def _initial(op: Op, states: Sequence[torch.Tensor], cells: Sequence[str]) -> dict[str, Array]:
-    """The initial states (layers*directions, N, H) as weights; none where all are zero."""
+def _initial(op: Op, given: Sequence[torch.Tensor | Given], cells: Sequence[str]) -> dict[str, Array]:
+    """The initial states (layers*directions, N, H) as weights; none where all are zero, or given at the call."""
+    states = [torch.zeros(s.numbers.shape) if isinstance(s, Given) else s for s in given]
     if not any(torch.count_nonzero(state) for state in states):
         return {}
+    states = [state.reshape(len(cells), *state.shape[-2:]) for state in states]
     for letter, state in zip("hc", states, strict=False):
         if not torch.equal(state, state[:, :1].expand_as(state)):
             op.refuse(f"starts from a {letter}0 that is not the same for all windows")
@@ -142,6 +184,7 @@ def _final(op: Op, out: Value) -> Value:
         last = dataclasses.replace(out, step=out.sizes["T"] - 1, picked=op, sizes=stacked)
         return last.with_axes(L if layer.num_layers > 1 else (), N, F)
     source = out.graph.add(layer.replace(return_sequences=False), *out.graph.inputs(out.source))
+    out.graph.has_states(source, out.source)
     return dataclasses.replace(out, source=source, sizes=stacked).with_axes(("L", "D")[layer.num_layers < 2 :], N, F)
 
 

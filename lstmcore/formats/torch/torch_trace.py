@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.export import ExportedProgram
@@ -13,39 +13,100 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from lstmcore.errors import UnsupportedError
+from lstmcore.formats.states import Carried, StateError, carried
 from lstmcore.formats.torch.torch_graph import WINDOW, Graph
 from lstmcore.formats.torch.torch_ops import HANDLERS, JOINS, REFUSED, TAKES_HALVES, TAKES_PARTS, TAKES_SHAPE_OF
-from lstmcore.formats.torch.torch_value import ONE_DIRECTION, Axis, CellState, F, N, Op, T, Unusable, Value, show
+from lstmcore.formats.torch.torch_states import GIVEN, RECURRENT, Follower, answers
+from lstmcore.formats.torch.torch_value import (
+    ONE_DIRECTION,
+    Axis,
+    CellState,
+    F,
+    Given,
+    N,
+    Op,
+    T,
+    TimeAxisError,
+    Unusable,
+    Value,
+    show,
+)
 from lstmcore.layers import Layer, Squeeze
 
 
-def trace(
-    program: ExportedProgram, module: torch.nn.Module, *, time_major: bool
-) -> tuple[list[Layer], tuple[Axis, ...]]:
-    """Read `module`'s graph, traced on windows (N, T, F), or (T, N, F) if `time_major`.
+class Traced(NamedTuple):
+    """What a forward is found to be."""
 
-    Returns:
-        The layers up to the answer, and the axes in which the module returns it.
+    layers: list[Layer]  # up to the answer
+    axes: tuple[Axis, ...]  # in which the module returns it
+    states: Carried | None  # those that go in and come out; outputs are named by their place among the results
+    answer: int  # its place among the results
+
+
+class UnusedError(UnsupportedError):
+    """An argument that the forward does not look at."""
+
+
+def trace(program: ExportedProgram, module: torch.nn.Module, *, time_major: bool) -> Traced:
+    """Read `module`'s graph, traced on windows (N, T, F), or (T, N, F) if `time_major`, and perhaps states behind them.
 
     Raises:
         TimeAxisError: A recurrent layer takes the other of the two layouts.
+        UnusedError: A state that the forward does not look at.
         UnsupportedError: An operation that lstmcore has no layer for, or a parameter not used.
     """
-    constants = _constants(program)
     output = next(node for node in program.graph.nodes if node.op == "output")
-    read = _ancestors(output)
+    results = tree_leaves(output.args[0])
+    failed: UnsupportedError | None = None
+    for at in answers(results):
+        try:
+            return _trace_to(program, module, results, at, time_major)
+        except (TimeAxisError, UnusedError):  # noqa: PERF203
+            raise
+        except UnsupportedError as error:
+            failed = failed or error
+    assert failed is not None
+    raise failed
+
+
+def _trace_to(
+    program: ExportedProgram, module: torch.nn.Module, results: list[Any], at: int, time_major: bool
+) -> Traced:
+    """The forward with its result number `at` for an answer."""
+    constants = _constants(program)
+    read = _ancestors(next(node for node in program.graph.nodes if node.op == "output"))
+    for_answer = _ancestors(results[at]) if isinstance(results[at], Node) else set()
     env: dict[Node, Any] = {}
+    follower: Follower | None = None
     for node in program.graph.nodes:
-        if node.op == "placeholder":
-            env[node] = constants[node] if node in constants else _window(node, time_major)
-        elif node.op == "call_function" and node in read:
-            env[node] = _evaluate(Op(node, module), env)
-        else:
-            env[node] = None
+        env[node] = None
+        if node.op == "placeholder" and node in constants:
+            env[node] = constants[node]
+        elif node.op == "placeholder" and follower is None:
+            env[node] = _window(node, time_major)
+            follower = Follower(env[node].graph.states, env[node].graph.ends)
+        elif node.op == "placeholder" and follower is not None:
+            if node not in read:
+                raise UnusedError(f"the forward does not look at its argument {node.name!r}")
+            env[node] = follower.take_in(node)
+        elif node.op == "call_function" and node in read and follower is not None:
+            op = Op(node, module)
+            numbers = follower.follow(node, op.kind)
+            if node in follower.given:
+                env[node] = Given(f"reads {GIVEN}", numbers)
+            elif node in for_answer:
+                env[node] = _evaluate(op, env)
+                follower.follow(node, op.kind)
     _check_filled(program, module, read)
-    answer = _answer(output, env)
+    answer = _answer(results[at], env)
     _check_all_used(program, module, read)
-    return answer.graph.layers(answer.source), answer.axes
+    layers = answer.graph.layers(answer.source)
+    assert follower is not None
+    try:
+        flow = follower.flow(results, at)
+        return Traced(layers, answer.axes, carried(flow, answer.graph.rows, layers), at)
+    except StateError as error:
+        raise UnsupportedError(f"{type(module).__name__}: {error}") from None
 
 
 def _constants(program: ExportedProgram) -> dict[Node, torch.Tensor]:
@@ -59,7 +120,12 @@ def _constants(program: ExportedProgram) -> dict[Node, torch.Tensor]:
 def _window(node: Node, time_major: bool) -> Value:
     axes = (T, N, F) if time_major else (N, T, F)
     shape = node.meta["val"].shape
-    return Value(Graph(), WINDOW, axes, {letter: int(size) for (letter,), size in zip(axes, shape, strict=True)})
+    return Value(
+        Graph(shape[axes.index(N)]),
+        WINDOW,
+        axes,
+        {letter: int(size) for (letter,), size in zip(axes, shape, strict=True)},
+    )
 
 
 def _ancestors(node: Node) -> set[Node]:
@@ -133,7 +199,8 @@ def _handle(op: Op, kind: str, args: Any, kwargs: Any) -> Any:
     """What the handler makes of arguments of which some depend on the window."""
     inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Value | Unusable)]
     for x in inputs:
-        if isinstance(x, Unusable) and not (isinstance(x, CellState) and kind == "lstm_cell"):
+        begins = isinstance(x, Given) and (kind in RECURRENT or kind.endswith("_cell"))
+        if isinstance(x, Unusable) and not begins and not (isinstance(x, CellState) and kind == "lstm_cell"):
             op.refuse(x.reason)
         if isinstance(x, Value) and x.half is not None and kind not in TAKES_HALVES:
             op.refuse(ONE_DIRECTION)
@@ -152,12 +219,12 @@ def _handle(op: Op, kind: str, args: Any, kwargs: Any) -> Any:
         return HANDLERS[kind](op, *args, **kwargs)
     except UnsupportedError:
         raise
-    except (ValueError, TypeError) as error:  # a setting or an argument that a layer cannot have
+    except (ValueError, TypeError, StateError) as error:  # a setting or an argument that a layer cannot have
         op.refuse(str(error))
 
 
 def _stand_in(node: Node, env: Mapping[Node, Any]) -> Any:
-    if not isinstance(env[node], Value):
+    if not isinstance(env[node], Value | Unusable):
         return env[node]
     fake = node.meta["val"]
     return torch.empty(fake.shape, dtype=fake.dtype, device=fake.device)
@@ -187,11 +254,8 @@ def _check_all_used(program: ExportedProgram, module: torch.nn.Module, read: set
         )
 
 
-def _answer(output: Node, env: Mapping[Node, Any]) -> Value:
-    results = tree_leaves(output.args[0])
-    if len(results) != 1:
-        raise UnsupportedError(f"the forward returns {len(results)} values; return only the prediction")
-    answer = env.get(results[0])
+def _answer(result: Any, env: Mapping[Node, Any]) -> Value:
+    answer = env.get(result) if isinstance(result, Node) else None
     if isinstance(answer, Unusable):
         raise UnsupportedError(f"the forward's result {answer.reason}")
     if not isinstance(answer, Value) or answer.reads_window:

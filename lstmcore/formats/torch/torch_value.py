@@ -108,6 +108,13 @@ class Unusable:
 
 
 @dataclass(frozen=True)
+class Given(Unusable):
+    """A state that is given, or some elements of it, by their numbers."""
+
+    numbers: torch.Tensor
+
+
+@dataclass(frozen=True)
 class CellState(Unusable):
     """The c that a cell gave at one step, for the same cell at the next."""
 
