@@ -137,8 +137,9 @@ def test_neon_gives_the_same_bits_under_emulation(
     native_hashes: dict[str, list[str]], emulated: tuple[str, Path]
 ) -> None:
     emulator, folder = emulated
-    for kernel in ("neon", "scalar"):
-        assert printed(emulator, folder / "kernel_bits", kernel) == native_hashes["scalar"], kernel
+    for kernel, every in (("neon", 1), ("scalar", 3)):  # an emulator takes long
+        lines = printed(emulator, folder / "kernel_bits", kernel, every=every)
+        assert lines == native_hashes["scalar"][::every], kernel
 
 
 def test_a_kernel_can_be_forced_by_the_environment() -> None:

@@ -20,12 +20,15 @@ def build(folder: Path, *options: str) -> Path:
     return folder
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300)
+def run(*command: str | Path, every: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; of the programs that try random models, with every `every`-th one."""
+    environment = os.environ | {"TRY_EVERY": str(every)}
+    parts = [str(part) for part in command]
+    return subprocess.run(parts, capture_output=True, text=True, timeout=300, env=environment)
 
 
-def printed(*command: str | Path) -> list[str]:
+def printed(*command: str | Path, every: int = 1) -> list[str]:
     """The lines that a command prints, which has to end well."""
-    done = run(*command)
+    done = run(*command, every=every)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
