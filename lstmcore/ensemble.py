@@ -70,7 +70,7 @@ def _check(models: Sequence[Model]) -> None:
         raise ValueError("models: expected at least one")
     for n, model in enumerate(models):
         if not isinstance(model, Model):
-            raise TypeError(f"models: expected Models, got {quoted(model)} at {n}")
+            raise TypeError(f"models: expected Models (lstmcore.load reads a file), got {quoted(model)} at {n}")
         first = models[0]
         for what, a, b in (
             ("takes {}", of_inputs(first), of_inputs(model)),
@@ -108,8 +108,8 @@ def _scaler(models: Sequence[Model], n: int) -> Scaler | None:
         )
         if not same:
             raise ValueError(
-                f"models: model {n} has another scaler than model 0; fold each one's into its data, or train them on "
-                f"ticks that are scaled alike"
+                f"models: model {n} has another scaler than model 0; train them on ticks that are scaled alike, or "
+                f"let a BatchNorm1d of the same mean and variance stand in each one's place"
             )
     return first
 

@@ -132,7 +132,7 @@ def as_series(value: Any, inputs: Sequence[Input], window: int, stride: int) -> 
     found, first = [], True
     for one, (what, x) in zip(inputs, given, strict=True):
         if one.rank == "vector":
-            found.append(_vector(x, one, (count,), what))
+            found.append(_vector(x, one, (count,), f"{what}, a row for each window"))
             continue
         if x.ndim != 2 or x.shape[1] != one.size or len(x) != rows:
             expected = f"({'rows' if first else rows}, {one.size})"

@@ -99,7 +99,9 @@ class Trace(Sequence[Steps]):
     def window(self) -> Array:
         """The window, (T, F). Raises UnsupportedError where the model has several inputs, which `inputs` has."""
         if len(self.inputs) > 1:
-            raise UnsupportedError(f"the traced model has several inputs, {listed(map(repr, self.inputs))}")
+            raise UnsupportedError(
+                f"the traced model has several inputs: trace.inputs[...], {listed(map(repr, self.inputs))}"
+            )
         return next(iter(self.inputs.values()))
 
     def __len__(self) -> int:

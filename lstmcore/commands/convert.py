@@ -53,6 +53,8 @@ def _safetensors(model: lstmcore.Model, out: str) -> str:
 
 def _onnx(model: lstmcore.Model, out: str) -> str:
     model.export_onnx(out)
+    if len(model.inputs) + len(model.outputs) > 2:
+        return "float32; not run: it has several inputs or outputs, and one of each is compared here"
     if importlib.util.find_spec("onnxruntime") is None:
         return 'float32; not run: onnxruntime is not installed (pip install "lstmcore[peers]")'
     from lstmcore.measure.peers import OnnxRuntime

@@ -75,7 +75,7 @@ def plan_of(model: lstmcore.Model) -> list[PlannedOp]:
 def _show_plan(model: lstmcore.Model) -> None:
     plan = plan_of(model)
     terminal.table(
-        ["op", "kind", ">width", "steps computed", "in a stream", ">pass", "kept"],
+        ["op", "kind", ">width", "steps read", "in a stream", ">pass", "kept"],
         [(op.layer, op.kind, str(op.width), op.steps, op.scope, str(op.part), op.kept) for op in plan],
         "Plan",
     )

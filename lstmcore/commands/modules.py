@@ -35,6 +35,7 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
         load_checkpoint(module, checkpoint)
     elif module is not found:
         terminal.note(f"warning: {spec} was made with weights of its own; --checkpoint FILE loads trained ones")
+    _check_windows_alone(module, spec)
     like = next(module.parameters(), torch.zeros(()))
 
     def answer(window: Array) -> Any:
@@ -48,7 +49,7 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
         finally:
             torch.set_num_threads(before)
         if not isinstance(out, torch.Tensor):
-            raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}")
+            raise ValueError(f"{spec}: expected the module to return one tensor, got {type(out).__name__}; {STATES}")
         out = (out.swapaxes(0, 1) if time_first and out.ndim == 3 else out).cpu().numpy()
         return out if window.ndim == 3 else out[0]
 
@@ -58,6 +59,18 @@ def torch_module(spec: str, checkpoint: str | None, time_first: bool) -> tuple[C
     largest = int(max((n for n in {**written, **held} if n <= runtimes.LONGEST), default=1))
     lengths = {1, largest - 1, largest, largest + 1, 2 * largest + 1}
     return answer, sorted(lengths - {0})
+
+
+STATES = "a module that takes or returns states is compared as the ONNX file that it is exported to"
+
+
+def _check_windows_alone(module: Any, spec: str) -> None:
+    """Raise ValueError for a forward that needs more than windows."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(module.forward).parameters.values()
+    needed = [p.name for p in parameters if p.kind in positional and p.default is p.empty]
+    if len(needed) > 1:
+        raise ValueError(f"{spec}: its forward takes {', '.join(needed)}; expected windows alone; {STATES}")
 
 
 def _called(function: Callable[[], Any], spec: str) -> Any:

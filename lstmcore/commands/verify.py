@@ -250,7 +250,7 @@ def _other(model: lstmcore.Model, options: argparse.Namespace) -> Other:
         return Other(model.with_backend(backend, kernel or None), f"the backend {spec}")
     if suffix == ".onnx":
         answer, steps, states = runtimes.onnx_file(spec, options.time_first, model)
-        carried = ", from random states, and those at the end," if states else ""
+        carried = ", from random states; those at the end are compared as further outputs" if states else ""
         lengths = runtimes.lengths_of(options.model, spec)
         return Other(answer, f"{spec} by ONNX Runtime{carried}", steps, lengths, states)
     by_lstmcore = ""

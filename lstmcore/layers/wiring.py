@@ -194,8 +194,10 @@ def _check_readers(
     answers = set(outputs.values())
     for n, layer in enumerate(layers, len(inputs)):
         if not times[n] and layer.name not in answers:
-            whose = "" if len(outputs) == 1 else f", and it is none of the outputs {listed(map(repr, outputs))}"
-            raise ValueError(f"{layer.label}: no layer reads what comes out of it{whose}")
+            answer = f"the output is {quoted(next(iter(answers)))}"
+            if len(outputs) > 1:
+                answer = f"the outputs are {listed(map(quoted, outputs))}"
+            raise ValueError(f"{layer.label}: no layer reads what comes out of it, and {answer}")
 
 
 #: The settings that say how many features come in.

@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             ensemble(models)
-    with pytest.raises(TypeError, match="expected Models, got 'no' at 1"):
+    with pytest.raises(TypeError, match=r"expected Models \(lstmcore.load reads a file\), got 'no' at 1"):
         ensemble([one, "no"])  # type: ignore[list-item]
     for weights, told in (
         ([1.0], r"weights: expected 2, one for each model, got shape \(1,\)"),

@@ -248,7 +248,7 @@ REFUSED = {
     "several outputs": (
         lambda m, x: (m.lstm(x)[0].relu(), m.lstm(x)[0].tanh()),
         {},
-        r"returns 2 values, of which those at \[0, 1\] are computed; return only the prediction",
+        r"returns 2 values, of which several are computed, the results \[0, 1\], .*; return one, the prediction",
     ),
     "a tuple": (lambda m, x: (_last(m, x),), {}, "returns a tuple; return only the prediction"),
     "c_n": (lambda m, x: m.lstm(x)[1][1][-1], {}, "select: takes the cell state c_n"),

@@ -247,6 +247,11 @@ def swapped_h_and_c(self, x, hidden):
     return self.fc(out), torch.cat([h[:1], c[1:]]), torch.cat([c[:1], h[1:]])
 
 
+def swapped_results(self, x, h, c):
+    out, (h, c) = self.rnn(x, (h, c))
+    return self.fc(out), c, h
+
+
 def scaled(self, x, h, c):
     out, (h, c) = self.rnn(x, (h, c))
     return self.fc(out), 2 * h, c
@@ -307,7 +312,8 @@ def needs_a_mask(self, x, mask):
 REFUSED = {
     swapped_rows: "Module: the input 'h' and the output '1' hold the same states, but not in the same order",
     swapped_h_and_c: "hold the same states, but not in the same order",
-    scaled: r"of which those at \[0, 1\] are computed",
+    swapped_results: "returns the states in another order than it takes them: a loop .* would mix them up",
+    scaled: r"of which several are computed, the results \[0, 1\]",
     scaled_before: r"mul: reads a state that is given to the forward; that can only begin a recurrent layer",
     shifted: "the input 'h' and the output '1' hold the same states, but not in the same order",
     forgotten: "not the c of rnn: no output has it at the end",

@@ -84,7 +84,14 @@ class Follower:
             if n != answer and numbers is not None:
                 outputs[str(n)] = Places(numbers, "a state")
         last = self.final(results[answer])
-        return self.states.flow(outputs, str(answer), None if last is None else Places(last, "a state"))
+        flow = self.states.flow(outputs, str(answer), None if last is None else Places(last, "a state"))
+        going, coming = ([unit for port in some for unit in port.units] for some in (flow.inputs, flow.outputs))
+        if going != coming and sorted(going) == sorted(coming):
+            raise StateError(
+                "the forward returns the states in another order than it takes them: a loop that hands them on as they "
+                "come would mix them up; return them in the order of the arguments"
+            )
+        return flow
 
     def final(self, node: Any) -> Array | None:
         """The numbers of what is states alone, given or final ones; else None."""
@@ -107,8 +114,9 @@ def answers(results: Sequence[Any]) -> list[int]:
     computed = [n for n, origins in enumerate(found) if COMPUTED in origins]
     if len(computed) > 1:
         raise UnsupportedError(
-            f"the forward returns {len(results)} values, of which those at {computed} are computed; return only the "
-            "prediction, and final states of recurrent layers as they are"
+            f"the forward returns {len(results)} values, of which several are computed, the results {computed}, "
+            "counted from 0; return one, the prediction, and final states of recurrent layers as they are. A model of "
+            "several answers is built from lstmcore.layers (docs/graphs.md)"
         )
     if computed:
         return computed
