@@ -45,12 +45,13 @@ def ensemble(models: Iterable[Model], weights: npt.ArrayLike | None = None) -> M
     scalers = [_scaler(given, n) for n in range(len(given[0].inputs))]
     below = [one.name if scaler is None else scaler.name for one, scaler in zip(given[0].inputs, scalers, strict=True)]
     layers: list[Layer] = [scaler for scaler in scalers if scaler is not None]
-    for n, model in enumerate(given):
-        layers += _branch(model.wiring, f"m{n}.", below)
+    branches = [_names(model.wiring, f"m{n}.", below) for n, model in enumerate(given)]
+    for model, names in zip(given, branches, strict=True):
+        layers += _branch(model.wiring, names)
     outputs = {}
-    for output in given[0].outputs:
+    for at, output in enumerate(given[0].outputs):
         end = "" if len(given[0].outputs) == 1 else f".{output}"
-        ends = [f"m{n}.{model.wiring.outputs[output]}" for n, model in enumerate(given)]
+        ends = [names[model.wiring.ends[at]] for model, names in zip(given, branches, strict=True)]
         if shares is not None:
             scaled = [
                 Activation(f"m{n}.share{end}", f"affine({float(share)!r},0)", inputs=(name,))
@@ -114,13 +115,18 @@ def _scaler(models: Sequence[Model], n: int) -> Scaler | None:
     return first
 
 
-def _branch(wiring: Wiring, prefix: str, below: Sequence[str]) -> list[Layer]:
-    """A model's layers, but for its scalers, with other names, reading `below` in the place of its inputs."""
+def _names(wiring: Wiring, prefix: str, below: Sequence[str]) -> list[str]:
+    """What a model's values are called in the ensemble: its inputs and scalers are those in `below`."""
     names = list(below)
     for layer, read in zip(wiring.layers, wiring.reads, strict=True):
         names.append(below[read[0]] if isinstance(layer, Scaler) else f"{prefix}{layer.name}")
+    return names
+
+
+def _branch(wiring: Wiring, names: Sequence[str]) -> list[Layer]:
+    """A model's layers, but for its scalers, with these names of its values."""
     return [
-        layer.replace(name=f"{prefix}{layer.name}", inputs=tuple(names[n] for n in read))
-        for layer, read in zip(wiring.layers, wiring.reads, strict=True)
+        layer.replace(name=name, inputs=tuple(names[n] for n in read))
+        for layer, name, read in zip(wiring.layers, names[len(wiring.inputs) :], wiring.reads, strict=True)
         if not isinstance(layer, Scaler)
     ]

@@ -65,13 +65,27 @@ def _instead(layers: Iterable[Layer], name: str, other: str) -> list[Layer]:
 
 
 def _without_dropout(layers: list[Layer]) -> list[Layer]:
-    for name in [layer.name for layer in layers if isinstance(layer, Dropout)]:
-        dropout = next(layer for layer in layers if layer.name == name and isinstance(layer, Dropout))
-        (read,) = dropout.inputs
-        if not any(layer.name == read for layer in layers):  # an input, which is no layer that can be an output
+    """The layers without dropout, but for one that an output of the model is and that reads an input: no layer would be
+    left for that output."""
+    kept: list[Layer] = []
+    made: set[str] = set()  # by the layers that are kept
+    instead: dict[str, str] = {}  # of what a dropout makes, what it reads
+    for layer in layers:
+        read = layer.inputs[0]
+        if isinstance(layer, _End) and read in instead and instead[read] not in made:
+            if read not in made:
+                made.add(read)
+                kept.append(Dropout(read, 0.0, inputs=(instead[read],)))
+            kept.append(layer)
             continue
-        layers = _instead((layer for layer in layers if layer is not dropout), name, read)
-    return layers
+        reads = tuple(instead.get(name, name) for name in layer.inputs)
+        if isinstance(layer, Dropout):
+            instead[layer.name] = reads[0]
+            continue
+        if not isinstance(layer, _End):
+            made.add(layer.name)
+        kept.append(layer if reads == layer.inputs else layer.replace(inputs=reads))
+    return kept
 
 
 def _only_reader(layers: list[Layer], name: str) -> Layer | None:

@@ -171,13 +171,14 @@ class Model:
         xs = runner.take_all(as_windows(window, runner.inputs, self.steps))
         sequence = next(n for n, one in enumerate(runner.inputs) if one.rank == "sequence")
         several = xs[sequence].ndim == 3
-        if not several and state is None and lengths is None and not as_flag(return_state, "return_state"):
+        wanted = as_flag(return_state, "return_state")
+        if not several and state is None and lengths is None and not wanted:
             return by_name(runner.outputs, runner.run_window(xs))
         batch = xs if several else [x[np.newaxis] for x in xs]
         count, steps = batch[sequence].shape[:2]
         begin = as_states(state, self.recurrent_layers, (count,) if several else (), runner.dtype)
         counts = None if lengths is None else self._lengths(lengths, count, steps)
-        ends = self._room_for_states(count) if return_state else None
+        ends = self._room_for_states(count) if wanted else None
         answers = runner.run(batch, begin, counts, ends) if count else runner.answers(count, steps)
         answer = by_name(runner.outputs, answers if several else [y[0] for y in answers])
         return answer if ends is None else (answer, states_of(ends, self.recurrent_layers, several))

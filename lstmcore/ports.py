@@ -107,16 +107,15 @@ def as_tick(value: Any, inputs: Sequence[Input]) -> list[Array]:
 
 def as_ticks(value: Any, inputs: Sequence[Input], count: int | None = None) -> list[Array]:
     """Ticks (N, F) of each input, `count` of them where it is given. Raises as `as_windows` does."""
-    found: list[Array] = []
-    for one, (what, given) in zip(inputs, by_input(value, inputs, "ticks"), strict=True):
-        x = as_real(given, what)
-        n = count if count is not None else len(found[0]) if found else None
-        if one.rank == "vector" and n is not None:
-            x = _vector(x, one, (n,), what)
-        if x.ndim != 2 or x.shape[1] != one.size or n not in (None, len(x)):
-            raise ValueError(f"{what}: expected ({'N' if n is None else n}, {one.size}), got shape {x.shape}")
-        found.append(x)
-    return found
+    named = by_input(value, inputs, "ticks")
+    given = [(one, what, as_real(x, what)) for one, (what, x) in zip(inputs, named, strict=True)]
+    n = count
+    for one, what, x in given:
+        if one.rank == "sequence":
+            if x.ndim != 2 or x.shape[1] != one.size or n not in (None, len(x)):
+                raise ValueError(f"{what}: expected ({'N' if n is None else n}, {one.size}), got shape {x.shape}")
+            n = len(x)
+    return [x if one.rank == "sequence" else _vector(x, one, (n or 0,), what) for one, what, x in given]
 
 
 def as_series(value: Any, inputs: Sequence[Input], window: int, stride: int) -> tuple[list[Array], int]:

@@ -121,6 +121,8 @@ class Slider(abc.ABC):
 
     @alone
     def _answer(self, tick: Sequence[Array]) -> Any:
+        if len(tick) > 1 and tick is not self.given:  # views of `input()` may come crosswise
+            tick = [came.copy() for came in tick]
         for n, (x, given, came) in enumerate(zip(self.xs, self.given, tick, strict=True)):
             if came is not given:
                 with np.errstate(over="ignore"):
@@ -235,9 +237,8 @@ class WholeWindows(OneByOne):
         #: Of each sequence, its number among the inputs, by what a state calls its last T ticks, the newest last: those
         #: of an input with a mean are not the ticks as they came.
         self.parts = {
-            "history"
-            + ("" if len(runner.inputs) == 1 else f" of {one.name}")
-            + ("" if mean is None else "_less_mean"): n
+            ("history" if mean is None else "history_less_mean")
+            + ("" if len(runner.inputs) == 1 else f" of {one.name}"): n
             for n, (one, mean) in enumerate(zip(runner.inputs, runner.means, strict=True))
             if one.rank == "sequence"
         }

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 VERSION = 3  # others were never released
 KEY = "lstmcore"
+#: Numbers that all values of a model have at a step, beside one for each byte of the file: a run keeps rows of each.
+MAX_NUMBERS = 1 << 20
 STATE = "lstmcore_state"  # the key in the files of streams' states
 DTYPES = "F32", "F64"
 #: What an input has besides its name, rank and size, and a model besides its layers, inputs and outputs. Each says the
@@ -82,7 +84,14 @@ def read(path: str | os.PathLike[str], layers: Any = None) -> Wiring | list[Laye
         stored = {
             key: Stored(key, x.shape, functools.partial(_read, x, f"{file}: {key}")) for key, x in tensors.items()
         }
-        return read_layers(file, specs, stored, inputs=inputs, outputs=outputs)
+        wiring = read_layers(file, specs, stored, inputs=inputs, outputs=outputs)
+        widths, size = sum(n for shape in wiring.shapes for n in shape if isinstance(n, int)), os.path.getsize(file)
+        if widths > MAX_NUMBERS + size:
+            raise ModelFormatError(
+                f"{file}: its inputs and layers are {widths:,} numbers wide in all; in a file of {size:,} bytes at "
+                f"most {MAX_NUMBERS + size:,} are taken"
+            )
+        return wiring
 
 
 def _read(tensor: Tensor, what: str) -> Array:

@@ -125,7 +125,16 @@ class States:
             self._check_carried(fed, given)
             for some, others in ((going, coming), (coming, going)):
                 _check_partners(some, others)
-        return Flow(tuple(self.slots), *(tuple(each.port() for each in some) for some in (going, coming)))
+        flow = Flow(tuple(self.slots), *(tuple(each.port() for each in some) for some in (going, coming)))
+        fed_units, given_units = (
+            [unit for port in some for unit in port.units] for some in (flow.inputs, flow.outputs)
+        )
+        if fed_units != given_units and sorted(fed_units) == sorted(given_units):
+            raise StateError(
+                "the states come out in another order than they go in: a loop that hands them on as they come would "
+                "mix them up; give them out in the order of the inputs"
+            )
+        return flow
 
     def _elements(self, name: str, what: str, places: Places) -> _Elements:
         units, windows = np.full((2, self._count), -1)

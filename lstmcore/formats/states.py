@@ -79,16 +79,14 @@ class Carried:
         return sum(slot.width for slot in self.flow.slots)
 
     def as_state(self, layers: Sequence[Recurrent], units: Array) -> dict[str, Any]:
-        """What a Model takes as `state`, of all units (N, width); zeros for those that no input has."""
-        given = sorted({unit for port in self.flow.inputs for unit in port.units})
-        units = np.where(np.isin(np.arange(self.width), given), units, 0)
-        found = [
-            {key: np.zeros((layer.states, len(units), size)) for key, size in layer.state_widths.items()}
-            for layer in layers
-        ]
+        """What a Model takes as `state`, of all units (N, width); for those that no input has, what the Model's layers
+        begin with."""
+        given = {unit for port in self.flow.inputs for unit in port.units}
+        found = [{letter: _begins(layer, letter, len(units)) for letter in layer.state_widths} for layer in layers]
         start = 0
         for slot, (layer, row) in zip(self.flow.slots, self.rows, strict=True):
-            found[layer][slot.letter][row] = units[:, start : start + slot.width]
+            if start in given:
+                found[layer][slot.letter][row] = units[:, start : start + slot.width]
             start += slot.width
         pairs = zip(layers, found, strict=True)
         return {layer.name: tuple(state.values()) if "c" in state else state["h"] for layer, state in pairs}
@@ -102,6 +100,14 @@ class Carried:
             parts.append((own["hc".index(slot.letter)] if isinstance(own, tuple) else own)[row])
         found: Array = np.concatenate(parts, axis=1)
         return found
+
+
+def _begins(layer: Recurrent, letter: str, count: int) -> Array:
+    """What a layer's windows begin with unless they are told otherwise, (states, N, width)."""
+    if not layer.learned_state:
+        return np.zeros((layer.states, count, layer.state_widths[letter]))
+    rows = [layer.cell(k, suffix)[f"{letter}_0"] for k in range(layer.num_layers) for suffix in layer.suffixes]
+    return np.stack([np.broadcast_to(row, (count, len(row))) for row in rows]).astype(np.float64)
 
 
 def carried(flow: Flow, rows: Mapping[Cell, Sequence[tuple[str, int]]], layers: Sequence[Layer]) -> Carried | None:

@@ -17,6 +17,11 @@ RANKS = ("sequence", "vector")
 MAX_PORTS = 1 << 8  # inputs, and outputs
 
 
+def _is_name(name: Any) -> bool:
+    """Whether it is a text that files can hold: half of a surrogate pair has no bytes in UTF-8."""
+    return isinstance(name, str) and name != "" and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 @dataclass(frozen=True)
 class Input:
     """What a model takes: a sequence (T, size), the windows' ticks, or a vector (size,) for each window.
@@ -30,7 +35,7 @@ class Input:
     rank: str = "sequence"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
+        if not _is_name(self.name):
             raise ValueError(f"input: expected a name, got {quoted(self.name)}")
         what = f"input {quoted(self.name)}"
         if not isinstance(self.size, int) or isinstance(self.size, bool) or not 1 <= self.size <= MAX_SIZE:
@@ -50,21 +55,26 @@ class Wiring:
 
     layers: tuple[Layer, ...]
     inputs: tuple[Input, ...]
-    outputs: Mapping[str, str]  # the layer that each one is what comes out of
+    named: tuple[tuple[str, str], ...]  # the outputs, and the layer that each one is what comes out of
     reads: tuple[tuple[int, ...], ...] = field(compare=False)  # the values that each layer reads
     shapes: tuple[Shape, ...] = field(compare=False)  # of the values
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The layers that the outputs are what comes out of, by the outputs' names."""
+        return dict(self.named)
 
     @property
     def answers(self) -> dict[str, Shape]:
         """The outputs' shapes, for one window."""
         made = dict(zip((layer.name for layer in self.layers), self.shapes[len(self.inputs) :], strict=True))
-        return {name: made[layer] for name, layer in self.outputs.items()}
+        return {name: made[layer] for name, layer in self.named}
 
     @property
     def ends(self) -> list[int]:
         """The values that the outputs are."""
         made = {layer.name: n for n, layer in enumerate(self.layers, len(self.inputs))}
-        return [made[layer] for layer in self.outputs.values()]
+        return [made[layer] for _, layer in self.named]
 
 
 def wire(layers: Iterable[Layer], inputs: Iterable[Input] | None = None, outputs: Any = None) -> Wiring:
@@ -101,7 +111,7 @@ def wire(layers: Iterable[Layer], inputs: Iterable[Input] | None = None, outputs
     lengths = {layer.steps for layer in layers if isinstance(layer, Flatten)}
     if len(lengths) > 1:
         raise ValueError(f"Flatten layers for windows of several lengths: {sorted(lengths)}")
-    return Wiring(layers, taken, answers, tuple(reads), tuple(shapes))
+    return Wiring(layers, taken, tuple(answers.items()), tuple(reads), tuple(shapes))
 
 
 def sources(layers: Sequence[Layer], inputs: Sequence[str] = (INPUT,)) -> list[tuple[int, ...]]:
@@ -157,7 +167,7 @@ def _outputs(outputs: Any, layers: Sequence[Layer]) -> dict[str, str]:
     given = list(outputs.items()) if isinstance(outputs, Mapping) else [(name, name) for name in outputs]
     named = {layer.name for layer in layers}
     for name, layer in given:
-        if not isinstance(name, str) or not name or not isinstance(layer, str):
+        if not _is_name(name) or not isinstance(layer, str):
             raise TypeError(f"outputs: expected names of layers, got {quoted(layer)} for {quoted(name)}")
         if layer not in named:
             raise ValueError(f"outputs: {quoted(name)}: there is no layer {quoted(layer)}")

@@ -340,3 +340,106 @@ def test_one_input_may_come_by_its_name() -> None:
     assert model.stateful().push({"x": x[0]}).shape == (2,)
     with pytest.raises(ValueError, match=re.escape("window: expected the keys ['x'], got ['input']")):
         model({"input": x})
+
+
+def two_lstms(**more: Any) -> lstmcore.Model:
+    rng = np.random.default_rng(4)
+    layers = [
+        make(L.LSTM, "l", rng, input_size=2, hidden_size=3, **more).replace(inputs=("a",)),
+        make(L.LSTM, "k", rng, input_size=2, hidden_size=3, **more).replace(inputs=("a_less_mean",)),
+        L.Concat("c", inputs=("l", "k")),
+    ]
+    return lstmcore.Model(layers, inputs=[L.Input("a", 2), L.Input("a_less_mean", 2)])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_histories_have_names_of_their_own(backend: str) -> None:
+    model = two_lstms(bidirectional=True).with_scaler([5, 6], [1, 2], input="a").with_backend(backend)
+    x = windows(model, 0, None, 3)
+    stream = model.sliding(3)
+    assert {"history_less_mean of a", "history of a_less_mean"} < set(stream.state())
+    for n in range(3):
+        answer = stream.push({name: rows[n] for name, rows in x.items()})
+    np.testing.assert_allclose(answer, model(x), rtol=0, atol=0 if backend == "c" else 1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_views_of_the_buffers_come_crosswise(backend: str) -> None:
+    model = two_lstms().with_backend(backend)
+    stream = model.stateful()
+    room = stream.input
+    room["a"][:], room["a_less_mean"][:] = (1, 2), (3, 4)
+    found = stream.push({"a": room["a_less_mean"], "a_less_mean": room["a"]})
+    np.testing.assert_array_equal(found, model.stateful().push({"a": [3, 4], "a_less_mean": [1, 2]}))
+
+
+@pytest.mark.parametrize("backend", ["c", "numba", "numpy"])
+def test_dropout_may_be_an_output(backend: str) -> None:
+    """It hands on what it reads: the ticks themselves, or what another layer makes."""
+    fc = make(L.Linear, "f", np.random.default_rng(0), in_features=2, out_features=1)
+    x = np.random.default_rng(1).normal(size=(3, 2)).astype("f4")
+    ticks = [L.Input("price", 2)]
+    drop = L.Dropout("d", 0.5, inputs=("price",))
+    outputs = {"price": "d", "again": "e", "f": "f", "g": "g"}
+    layers = [drop, L.Dropout("e", 0.1), fc, L.Dropout("g", 0.3)]
+    answers = lstmcore.Model(layers, inputs=ticks, outputs=outputs, backend=backend)(x)
+    np.testing.assert_array_equal(answers["price"], x)
+    np.testing.assert_array_equal(answers["again"], x)
+    np.testing.assert_array_equal(answers["f"], answers["g"])
+    np.testing.assert_allclose(answers["f"], x @ fc.weights["weight"].T + fc.weights["bias"], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(lstmcore.Model([drop], inputs=ticks, backend=backend)(x), x)
+
+
+def test_an_ensemble_whose_scaler_is_an_output() -> None:
+    rng = np.random.default_rng(0)
+    scaler = make(L.Scaler, "sc", rng, num_features=2)
+    lstm = make(L.LSTM, "l", rng, input_size=2, hidden_size=2)
+    model = lstmcore.Model([scaler, lstm], outputs={"scaled": "sc", "h": "l"})
+    x = np.random.default_rng(1).normal(size=(4, 2))
+    for count in (1, 2):
+        for name, exact in model(x).items():
+            np.testing.assert_allclose(lstmcore.ensemble([model] * count)(x)[name], exact, rtol=0, atol=1e-6)
+
+
+def test_a_learned_state_beside_other_inputs_goes_to_onnx(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    rng = np.random.default_rng(0)
+    lstm = make(L.LSTM, "l", rng, input_size=2, hidden_size=3, learned_state=True).replace(inputs=("a",))
+    fc = make(L.Linear, "k", rng, in_features=2, out_features=3).replace(inputs=("b",))
+    layers = [lstm, fc, L.Add("s", inputs=("l", "k"))]
+    model = lstmcore.Model(layers, inputs=[L.Input("a", 2), L.Input("b", 2, "vector")])
+    model.export_onnx(tmp_path / "m.onnx")
+    x = {key: value.astype("f4") for key, value in windows(model, 0, 3, 5).items()}
+    (found,) = runtime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, x)
+    np.testing.assert_allclose(found, model(x), rtol=0, atol=1e-6)
+
+
+def test_nothing_changes_what_a_model_answers_with() -> None:
+    model = two_heads()
+    model.wiring.outputs["p"] = "lstm"
+    with pytest.raises(TypeError):
+        model.outputs["p"] = ("T", 3)  # type: ignore[index]
+    assert dict(model.outputs) == {"p": (1,), "score": ("T", 2)}
+
+
+def test_a_vector_of_one_number_in_any_place() -> None:
+    lstm = make(L.LSTM, "l", np.random.default_rng(0), input_size=2, hidden_size=1).replace(inputs=("s",))
+    layers = [lstm, L.Add("o", inputs=("l", "v"))]
+    ports = [L.Input("v", 1, "vector"), L.Input("s", 2)]
+    x = {"v": np.ones(5), "s": np.ones((5, 2))}
+    first, second = (lstmcore.Model(layers, inputs=order).stateful().push_many(x) for order in (ports, ports[::-1]))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_flag_is_one_for_batches_too() -> None:
+    for x in (np.ones((3, 4, 3)), np.ones((4, 3))):
+        with pytest.raises(TypeError, match="return_state: expected True or False, got 'no'"):
+            lstmcore.Model([A])(x, return_state="no")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\udfff"])
+def test_a_name_that_no_file_holds(name: str) -> None:
+    with pytest.raises(ValueError, match="input: expected a name"):
+        L.Input(name, 3)
+    with pytest.raises(TypeError, match="outputs: expected names of layers"):
+        lstmcore.Model([A], outputs={name: "a"})

@@ -261,6 +261,24 @@ def test_inconsistent_files_are_refused_by_name(path: Path, change: Any, text: s
     assert text in refused(path)
 
 
+def test_widths_that_no_weight_covers(tmp_path: Path) -> None:
+    """A run keeps some rows of each value: a small file of wide ones would take gigabytes."""
+    file, count = tmp_path / "wide.safetensors", 16
+    model = lstmcore.Model(
+        [L.ReLU(f"r{n}", inputs=(f"x{n}",)) for n in range(count)],
+        inputs=[L.Input(f"x{n}", 1) for n in range(count)], outputs=[f"r{n}" for n in range(count)],
+    )  # fmt: skip
+    model.save(file)
+    assert lstmcore.load(file) == model
+    rewrite(file, lambda spec, tensors: [one.update(size=1 << 20) for one in spec["inputs"]])
+    tracemalloc.start()
+    try:
+        assert "its inputs and layers are 33,554,432 numbers wide in all" in refused(file)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_files_of_others_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(3, "f4")}, foreign)

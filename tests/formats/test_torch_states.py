@@ -312,7 +312,7 @@ def needs_a_mask(self, x, mask):
 REFUSED = {
     swapped_rows: "Module: the input 'h' and the output '1' hold the same states, but not in the same order",
     swapped_h_and_c: "hold the same states, but not in the same order",
-    swapped_results: "returns the states in another order than it takes them: a loop .* would mix them up",
+    swapped_results: "the states come out in another order than they go in: a loop .* would mix them up",
     scaled: r"of which several are computed, the results \[0, 1\]",
     scaled_before: r"mul: reads a state that is given to the forward; that can only begin a recurrent layer",
     shifted: "the input 'h' and the output '1' hold the same states, but not in the same order",

@@ -54,7 +54,8 @@ class Session:
             values.append(rows._replace(alone=rows.alone and readers == 1))
         self._memory = aligned(self._size)
         self._weights = model.weights
-        self._program = np.array([[row.get(f, 0) for f in program.FIELDS] for row in self._written], np.int64)
+        table = [[row.get(f, 0) for f in program.FIELDS] for row in self._written]
+        self._program = np.array(table, np.int64).reshape(-1, len(program.FIELDS))
         #: The program in pieces of bounded work, where it is much.
         self._pieces = list(program.cut(self._program))
         self.xs = [x.of(self._memory) for x in xs]

@@ -67,7 +67,9 @@ def answers(file: str, writers: Writers, names: Sequence[str]) -> list[str]:
     if len(names) == 1:
         return list(names)
     found = {name: list(_origins(writers, name)) for name in names}
-    computed = [name for name, origins in found.items() if any(position < 0 for _, position in origins)]
+    made = {name: {position for _, position in origins} for name, origins in found.items()}
+    # The window beside other values is the answer too: no state is made of it.
+    computed = [name for name in names if min(made[name]) < 0 or {NOT_MADE} < made[name]]
     if len(computed) > 1:
         which = "; ".join(f"{name!r:.200} by {_computing(found[name])}" for name in computed[:4])
         raise UnsupportedError(
@@ -76,11 +78,10 @@ def answers(file: str, writers: Writers, names: Sequence[str]) -> list[str]:
         )
     if computed:
         return computed
-    positions = {name: {position for _, position in origins} for name, origins in found.items()}
-    some = [name for name in names if positions[name] <= {0, 1}]  # Y and Y_h, no Y_c
+    some = [name for name in names if made[name] <= {0, 1}]  # Y and Y_h, no Y_c
     if not some:
         raise UnsupportedError(f"{file}: outputs {list(names)!r:.200}: all are cell states; expected an answer")
-    return sorted(some, key=lambda name: positions[name] != {0})
+    return sorted(some, key=lambda name: made[name] != {0})
 
 
 def _origins(writers: Writers, name: str) -> Iterator[tuple[str, int]]:
@@ -103,4 +104,4 @@ def _origins(writers: Writers, name: str) -> Iterator[tuple[str, int]]:
 
 
 def _computing(origins: Sequence[tuple[str, int]]) -> str:
-    return next(where for where, position in origins if position < 0)
+    return next((where for where, position in origins if position < 0), "the window and others")

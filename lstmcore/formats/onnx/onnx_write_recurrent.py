@@ -32,7 +32,7 @@ def recurrent(
         UnsupportedError: A setting that no attribute of ONNX's operator is.
     """
     attributes = _attributes(layer)
-    states = {letter: _states(graph, letter, layer, given.get(letter)) for letter in layer.state_widths}
+    states = {letter: _states(graph, x, letter, layer, given.get(letter)) for letter in layer.state_widths}
     ends: dict[str, list[str]] = {letter: [] for letter in states}
     x = graph.apply("Transpose", x, perm=[1, 0, 2])  # (T, N, I): runtimes implement layout=0 alone
     for k in range(layer.num_layers):
@@ -104,14 +104,14 @@ def _attributes(layer: Recurrent) -> dict[str, Any]:
     return attributes
 
 
-def _states(graph: Graph, letter: str, layer: Recurrent, given: str | None) -> list[str]:
-    """The initial states of each layer of the stack, (D, N, H); "" where they are zero."""
+def _states(graph: Graph, x: str, letter: str, layer: Recurrent, given: str | None) -> list[str]:
+    """The initial states of each layer of the stack that reads `x` (N, T, I), (D, N, H); "" where they are zero."""
     count, directions = layer.num_layers, len(layer.suffixes)
     if given is not None:
         return [given] if count == 1 else graph.node("Split", given, outputs=count, axis=0)
     if not layer.learned_state:
         return [""] * count
-    windows = graph.apply("Shape", "window", start=0, end=1)
+    windows = graph.apply("Shape", x, start=0, end=1)
     made = []
     for k in range(count):
         state = np.stack([layer.cell(k, suffix)[f"{letter}_0"] for suffix in layer.suffixes])  # (D, H)

@@ -84,14 +84,7 @@ class Follower:
             if n != answer and numbers is not None:
                 outputs[str(n)] = Places(numbers, "a state")
         last = self.final(results[answer])
-        flow = self.states.flow(outputs, str(answer), None if last is None else Places(last, "a state"))
-        going, coming = ([unit for port in some for unit in port.units] for some in (flow.inputs, flow.outputs))
-        if going != coming and sorted(going) == sorted(coming):
-            raise StateError(
-                "the forward returns the states in another order than it takes them: a loop that hands them on as they "
-                "come would mix them up; return them in the order of the arguments"
-            )
-        return flow
+        return self.states.flow(outputs, str(answer), None if last is None else Places(last, "a state"))
 
     def final(self, node: Any) -> Array | None:
         """The numbers of what is states alone, given or final ones; else None."""
@@ -111,7 +104,8 @@ def answers(results: Sequence[Any]) -> list[int]:
     if len(results) == 1:
         return [0]
     found = [set(_origins(result)) for result in results]
-    computed = [n for n, origins in enumerate(found) if COMPUTED in origins]
+    # The windows beside other values are the answer too: no state is made of them.
+    computed = [n for n, origins in enumerate(found) if COMPUTED in origins or {NOT_MADE} < origins]
     if len(computed) > 1:
         raise UnsupportedError(
             f"the forward returns {len(results)} values, of which several are computed, the results {computed}, "
