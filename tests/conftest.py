@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from programs import build, printed
+from programs import build_once, printed
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the one that is there; Keras would look for TensorFlow
 
@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the programs for this machine."""
-    return build(tmp_path_factory.mktemp("native"))
+    return build_once(tmp_path_factory.getbasetemp(), "native")
 
 
 @pytest.fixture(scope="session")
@@ -53,4 +53,5 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         "SYSTEM_PROCESSOR": "aarch64",
         "EXE_LINKER_FLAGS": "-static",
     }
-    return emulator, build(tmp_path_factory.mktemp("aarch64"), *(f"-DCMAKE_{key}={cross[key]}" for key in cross))
+    options = (f"-DCMAKE_{key}={cross[key]}" for key in cross)
+    return emulator, build_once(tmp_path_factory.getbasetemp(), "aarch64", *options)

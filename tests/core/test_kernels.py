@@ -137,7 +137,7 @@ def test_neon_gives_the_same_bits_under_emulation(
     native_hashes: dict[str, list[str]], emulated: tuple[str, Path]
 ) -> None:
     emulator, folder = emulated
-    for kernel, every in (("neon", 1), ("scalar", 3)):  # an emulator takes long
+    for kernel, every in (("neon", 3), ("scalar", 9)):  # an emulator takes long
         lines = printed(emulator, folder / "kernel_bits", kernel, every=every)
         assert lines == native_hashes["scalar"][::every], kernel
 

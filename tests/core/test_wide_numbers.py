@@ -271,10 +271,12 @@ def test_a_mean_that_was_read_with_fewer_digits_is_refused(monkeypatch: pytest.M
     module, traced = to_module(wide_model(backend="numpy")), reader._trace_widened
 
     def rounded(*arguments: Any) -> Any:
-        (scaler, *layers), *more = traced(*arguments)
+        found = traced(*arguments)
+        scaler, *layers = found.traced.layers
         mean = scaler.weights["mean"].astype(np.float32).astype(np.float64)
         assert (mean != scaler.weights["mean"]).any()
-        return [scaler.replace(weights={**scaler.weights, "mean": mean}), *layers], *more
+        layers = [scaler.replace(weights={**scaler.weights, "mean": mean}), *layers]
+        return found._replace(traced=found.traced._replace(layers=layers))
 
     assert lstmcore.from_torch(module)
     monkeypatch.setattr(reader, "_trace_widened", rounded)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+
+
+def build_once(base: Path, name: str, *options: str) -> Path:
+    """`build` in a folder of this name beside the folders of all processes that run tests together; the first one does
+    it, and others wait."""
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with open(f"{folder}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = Path(f"{folder}.done")
+        if not done.exists():
+            build(folder, *options)
+            done.touch()
+    return folder
 
 
 def build(folder: Path, *options: str) -> Path:

@@ -110,7 +110,7 @@ def test_a_long_call_ends_within_a_second(name: str, backend: str, both: bool) -
 STREAMS: dict[str, Callable[[str], Any]] = {
     "sliding": lambda backend: model(backend).sliding(100 if backend == "numpy" else 2_000),
     "stateful": lambda backend: model(backend).stateful(),
-    "helper": lambda backend: model(backend, 128).sliding(20_000, catch_up="thread"),
+    "helper": lambda backend: model(backend, 128).sliding(10_000, catch_up="thread"),
     "whole windows": lambda backend: model(backend, 8, both=True).sliding(40),
     "graph": lambda backend: branched(backend).stateful(),
 }
