@@ -260,7 +260,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (
         lambda m: m.stateful().push_many({"book": np.ones((3, 3)), "static": np.ones((2, 2))}),
         ValueError,
-        "ticks 'book': expected (2, 3), got shape (3, 3)",
+        "ticks 'static': expected shape (3, 2), got (2, 2)",
     ),
     (
         lambda m: m.stateful(on_nan="raise").push({"book": [1, np.nan, 2], "static": [1, 2]}),
