@@ -5,7 +5,7 @@
 static rows gates_of(lstmcore_streams *s, size_t n_op, size_t n, const size_t *which, purpose why) {
     const op *o = &s->model->ops[n_op];
     const scratch *w = &s->tick.scratch;
-    const rows in = s->tick.values[o->reads[0]];
+    const rows in = rows_of(&s->tick.scratch, o->reads[0]);
     const int g = s->tick.plan->gates_of[n_op];
     if (g < 0 && n == 1) { /* of more weights than the cache holds, it holds those that were used last */
         recurrent_gates_of_one(w->kernel, o, in.at, why == REHEARSE, w->gates);
@@ -58,7 +58,7 @@ static void scatter(lstmcore_streams *s, size_t n_op, size_t n, const size_t *wh
 static const float *step_together(lstmcore_streams *s, size_t n_op, size_t n, const size_t *which, purpose why) {
     const op *o = &s->model->ops[n_op];
     const rows gates = gates_of(s, n_op, n, which, why);
-    float *const h_new = s->tick.chunks + s->tick.plan->buffers[o->writes] * CHUNK * s->tick.plan->row;
+    float *const h_new = (float *)(uintptr_t)lstmcore_tick_buffer(&s->tick, (size_t)o->writes).at;
     const rows products = {why == FUSED ? NULL : s->gathered, s->tick.scratch.gates_row};
     gather(s, n_op, n, which, why);
     lstmcore_tick_step(&s->tick, o, gates, products, n, s->h, h_new, s->c);
@@ -76,11 +76,11 @@ static const float *step_alone(lstmcore_streams *s, size_t n_op, size_t which, p
     const int stays = why == CARRY || why == FUSED;
     const float *const h_old = st->h[r->now] + (which * s->slots + r->head) * h_row(o);
     float *const h_new = stays ? st->h[!r->now] + which * h_row(o)
-                               : s->tick.chunks + s->tick.plan->buffers[o->writes] * CHUNK * s->tick.plan->row;
+                               : (float *)(uintptr_t)lstmcore_tick_buffer(&s->tick, (size_t)o->writes).at;
     float *const c = stays ? st->c + which * c_row(o) : s->c;
     if (why == FUSED) {
-        if (o->n_reads == 1 || *s->tick.values[o->reads[1]].at != 0.0f) {
-            recurrent_carry(&s->tick.scratch, o, s->tick.values[o->reads[0]].at, r->now, h_old, h_new, c);
+        if (o->n_reads == 1 || *rows_of(&s->tick.scratch, o->reads[1]).at != 0.0f) {
+            recurrent_carry(&s->tick.scratch, o, rows_of(&s->tick.scratch, o->reads[0]).at, r->now, h_old, h_new, c);
         } else {
             memcpy(h_new, h_old, h_row(o) * sizeof *h_new);
         }
@@ -97,7 +97,7 @@ static const float *step_alone(lstmcore_streams *s, size_t n_op, size_t which, p
 static void look_at_inputs(lstmcore_streams *s, const void *const *inputs, size_t at) {
     for (size_t k = 0; k < s->model->n_inputs; k++) {
         const size_t width = s->model->values[k].width;
-        s->tick.values[k] = (rows){(const float *)inputs[k] + at * width, width};
+        s->tick.scratch.values[k] = (rows){(const float *)inputs[k] + at * width, width};
     }
 }
 
@@ -109,28 +109,28 @@ void lstmcore_streams_answer(lstmcore_streams *s, size_t n, const size_t *which,
     for (size_t k = 0; k < p->n_values; k++) { /* a catch-up has looked elsewhere for them */
         const int v = p->values[k].of;
         if ((size_t)v >= s->model->n_inputs) {
-            t->values[v] = (rows){t->chunks + p->buffers[v] * CHUNK * p->row, p->row};
+            t->scratch.values[v] = lstmcore_tick_buffer(t, (size_t)v);
         }
     }
-    lstmcore_tick_apply(t, p->shared, p->n_shared, 0, n);
-    for (size_t m = 0; s->window != 0 && m < n; m++) {
+    lstmcore_apply(&t->scratch, p->shared, p->n_shared, 0, n);
+    for (size_t m = 0; s->window != 0 && p->n_values != 0 && m < n; m++) {
         lstmcore_keep_values(t, &s->kept, m, which[m]);
     }
     for (size_t k = 0; k < p->n_updates; k++) {
         const size_t n_op = p->updates[k];
         const op *o = &s->model->ops[n_op];
         if (p->carried[n_op]) {
-            t->values[o->writes] =
+            t->scratch.values[o->writes] =
                 (rows){n == 1 ? step_alone(s, n_op, *which, why) : step_together(s, n_op, n, which, why), h_row(o)};
         } else {
-            lstmcore_tick_apply(t, &n_op, 1, 0, n);
+            lstmcore_apply(&t->scratch, &n_op, 1, 0, n);
         }
     }
-    lstmcore_tick_apply(t, p->head, p->n_head, 0, n);
+    lstmcore_apply(&t->scratch, p->head, p->n_head, 0, n);
     for (size_t k = 0; k < s->model->n_outputs; k++) {
         const int v = s->model->outputs[k].value;
         const size_t width = s->model->values[v].width;
-        lstmcore_put(outputs[k] + at * width, n, width, t->values[v]);
+        lstmcore_put(outputs[k] + at * width, n, width, rows_of(&t->scratch, v));
     }
 }
 
@@ -138,7 +138,7 @@ void lstmcore_streams_rehearse(lstmcore_streams *s) {
     const size_t any = 0;
     lstmcore_streams_answer(s, 1, &any, s->zeros, s->nowhere, 0, REHEARSE);
     look_at_inputs(s, s->zeros, 0);
-    lstmcore_tick_apply(&s->tick, s->tick.plan->shared, s->tick.plan->n_shared, 0, 1);
+    lstmcore_apply(&s->tick.scratch, s->tick.plan->shared, s->tick.plan->n_shared, 0, 1);
     for (size_t k = 0; k < s->tick.plan->n_gates; k++) {
         gates_of(s, (size_t)s->tick.plan->gates[k].of, 1, &any, REHEARSE);
     }

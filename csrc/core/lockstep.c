@@ -5,11 +5,9 @@
 int lstmcore_tick_new(const lstmcore_model *model, tick *t) {
     const tick_plan *p = model->ticks;
     *t = (tick){.model = model, .plan = p};
-    const int found = lstmcore_scratch_new(model, &t->scratch) &&
+    const int found = lstmcore_scratch_new(model, p->sources, &t->scratch) &&
                       (t->chunks = lstmcore_floats_new(p->chunks * CHUNK * p->row)) != NULL &&
-                      (t->values = calloc(model->n_values, sizeof *t->values)) != NULL &&
-                      (t->gates = calloc(p->n_gates + 1, sizeof *t->gates)) != NULL &&
-                      (t->reads = calloc(p->most_reads + 1, sizeof *t->reads)) != NULL;
+                      (t->gates = calloc(p->n_gates + 1, sizeof *t->gates)) != NULL;
     if (found) {
         lstmcore_tick_reset(t);
     }
@@ -19,15 +17,12 @@ int lstmcore_tick_new(const lstmcore_model *model, tick *t) {
 void lstmcore_tick_free(tick *t) {
     lstmcore_scratch_free(&t->scratch);
     free(t->chunks);
-    free(t->values);
     free(t->gates);
-    free(t->reads);
 }
 
 void lstmcore_tick_reset(tick *t) {
-    const tick_plan *p = t->plan;
     for (size_t v = t->model->n_inputs; v < t->model->n_values; v++) {
-        t->values[v] = (rows){t->chunks + p->buffers[v] * CHUNK * p->row, p->row};
+        t->scratch.values[v] = lstmcore_tick_buffer(t, v);
     }
 }
 
@@ -64,7 +59,7 @@ int lstmcore_kept_new(const lstmcore_model *model, size_t n, kept_ticks *k) {
 void lstmcore_keep_values(const tick *t, const kept_ticks *k, size_t m, size_t at) {
     const tick_plan *p = t->plan;
     for (size_t v = 0; v < p->n_values; v++) {
-        const rows from = t->values[p->values[v].of];
+        const rows from = t->scratch.values[p->values[v].of];
         memcpy(k->values[v] + at * p->values[v].row, from.at + m * from.row,
                t->model->values[p->values[v].of].width * sizeof *from.at);
     }
@@ -76,48 +71,20 @@ void lstmcore_look_at_kept(tick *t, const kept_ticks *k, size_t at, size_t apart
         t->gates[g] = (rows){k->gates[g] + at * p->gates[g].row, apart * p->gates[g].row};
     }
     for (size_t v = 0; v < p->n_values; v++) {
-        t->values[p->values[v].of] = (rows){k->values[v] + at * p->values[v].row, apart * p->values[v].row};
-    }
-}
-
-static rows from_row(rows r, size_t at) {
-    return (rows){r.at + at * r.row, r.row};
-}
-
-static void apply(tick *t, const op *o, size_t at, size_t n) {
-    if (moves_nothing(o->kind)) {
-        t->values[o->writes] = t->values[o->reads[0]];
-        return;
-    }
-    const rows to = from_row(t->values[o->writes], at);
-    float *const out = (float *)(uintptr_t)to.at;
-    for (size_t k = 0; k < o->n_reads; k++) {
-        t->reads[k] = from_row(t->values[o->reads[k]], at);
-    }
-    if (o->kind != OP_RECURRENT) {
-        lstmcore_apply(t->scratch.kernel, t->model, o, n, t->reads, out, to.row);
-        return;
-    }
-    for (size_t m = 0; m < n; m++) {
-        const int counts = o->n_reads == 1 || *from_row(t->reads[1], m).at != 0.0f;
-        recurrent_only_step(&t->scratch, o, from_row(*t->reads, m).at, counts, out + m * to.row);
-    }
-}
-
-void lstmcore_tick_apply(tick *t, const size_t *ops, size_t n_ops, size_t at, size_t n) {
-    for (size_t k = 0; n != 0 && k < n_ops; k++) {
-        apply(t, &t->model->ops[ops[k]], at, n);
+        t->scratch.values[p->values[v].of] = (rows){k->values[v] + at * p->values[v].row, apart * p->values[v].row};
     }
 }
 
 void lstmcore_tick_step(const tick *t, const op *o, rows gates, rows products, size_t n, const float *h_old,
                         float *h_new, float *c) {
-    const rows mask = o->n_reads == 1 ? (rows){NULL, 0} : t->values[o->reads[1]];
+    if (o->n_reads == 1) {
+        recurrent_step(&t->scratch, o, gates, products, n, h_old, h_new, c);
+        return;
+    }
+    const rows mask = rows_of(&t->scratch, o->reads[1]);
     for (size_t m = 0, end; m < n; m = end) {
-        const int counts = mask.at == NULL || mask.at[m * mask.row] != 0.0f;
-        end = mask.at == NULL ? n : m + 1;
-        while (end < n && (mask.at[end * mask.row] != 0.0f) == counts) {
-            end++;
+        const int counts = mask.at[m * mask.row] != 0.0f;
+        for (end = m + 1; end < n && (mask.at[end * mask.row] != 0.0f) == counts; end++) {
         }
         const float *const old = h_old + m * h_row(o);
         float *const new = h_new + m * h_row(o);
@@ -136,7 +103,7 @@ static rows gates_of(tick *t, size_t n_op, size_t n) {
     if (g >= 0 && t->gates[g].at != NULL) {
         return t->gates[g];
     }
-    recurrent_gates(t->scratch.kernel, o, t->values[o->reads[0]], n, t->scratch.gates, t->scratch.gates_row);
+    recurrent_gates(t->scratch.kernel, o, rows_of(&t->scratch, o->reads[0]), n, t->scratch.gates, t->scratch.gates_row);
     return (rows){t->scratch.gates, t->scratch.gates_row};
 }
 
@@ -145,7 +112,7 @@ void lstmcore_lockstep(tick *t, const recurrent_state *states, size_t at, size_t
         const size_t n_op = t->plan->updates[k];
         const op *o = &t->model->ops[n_op];
         if (!t->plan->carried[n_op]) {
-            apply(t, o, 0, n);
+            lstmcore_apply(&t->scratch, &n_op, 1, 0, n);
             continue;
         }
         const recurrent_state *st = &states[n_op];
@@ -153,6 +120,6 @@ void lstmcore_lockstep(tick *t, const recurrent_state *states, size_t at, size_t
         const rows products = from_zero ? recurrent_products_of_zeros(o) : (rows){NULL, 0};
         lstmcore_tick_step(t, o, gates_of(t, n_op, n), products, n, st->h[now] + at * h_row(o), h_new,
                            st->c + at * c_row(o));
-        t->values[o->writes] = (rows){h_new, h_row(o)};
+        t->scratch.values[o->writes] = (rows){h_new, h_row(o)};
     }
 }

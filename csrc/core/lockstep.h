@@ -10,16 +10,19 @@
 typedef struct {
     const lstmcore_model *model;
     const tick_plan *plan;
-    scratch scratch;
-    float *chunks; /* [buffer](CHUNK, plan->row) */
-    rows *values;  /* of each value; those of inputs, of states and of what is kept are set as they come */
-    rows *gates;   /* of each of the plan's gates, likewise; `at` NULL: they are not kept */
-    rows *reads;   /* of the op that runs */
+    scratch scratch; /* `values` of each source; of inputs, states and what is kept they are set as they come */
+    float *chunks;   /* [buffer](CHUNK, at most plan->row) */
+    rows *gates;     /* of each of the plan's gates, likewise; `at` NULL: they are not kept */
 } tick;
 
 /* 0 where there is no memory; `t` can then be freed as well. */
 int lstmcore_tick_new(const lstmcore_model *model, tick *t);
 void lstmcore_tick_free(tick *t);
+
+/* The rows of a value that an op makes; as far apart as those of a state, of which one may be made in place. */
+static inline rows lstmcore_tick_buffer(const tick *t, size_t v) {
+    return (rows){t->chunks + t->plan->buffers[v] * CHUNK * t->plan->row, round_up(t->model->values[v].width, ROW)};
+}
 
 /* Let each value that ops make be in its own buffer again. */
 void lstmcore_tick_reset(tick *t);
@@ -38,9 +41,6 @@ void lstmcore_keep_values(const tick *t, const kept_ticks *k, size_t m, size_t a
 
 /* Let what the first window reads in its step be what is kept of tick `at`, and each other's be `apart` ticks on. */
 void lstmcore_look_at_kept(tick *t, const kept_ticks *k, size_t at, size_t apart);
-
-/* Some of the plan's ops without a state in windows in flight, over n rows from row `at` on. */
-void lstmcore_tick_apply(tick *t, const size_t *ops, size_t n_ops, size_t at, size_t n);
 
 /* The step of a layer with a state for n sequences, but for those for which it does not count. Where `products` has
  * rows they are the recurrent products. */

@@ -116,6 +116,7 @@ static void find_last_uses(const lstmcore_model *model, const plan *p, size_t *l
 /* Where each op writes. `until` says, of each buffer of chunks, up to which place in `order` it is wanted. */
 static void find_places(const lstmcore_model *model, plan *p, const size_t *last_use, size_t *until) {
     for (size_t v = 0; v < model->n_values; v++) {
+        p->sources[v] = (int)v;
         const value *of = &model->values[v];
         p->values[v].row = of->maker < 0 ? of->width : round_up(of->width, ROW);
         p->values[v].place = of->maker < 0 ? AT_INPUT : p->values[v].place;
@@ -161,6 +162,7 @@ void lstmcore_plan_free(plan *p) {
     if (p != NULL) {
         free(p->values);
         free(p->when);
+        free(p->sources);
         free(p->order);
         free(p->first);
         free(p->once);
@@ -175,12 +177,13 @@ plan *lstmcore_plan_new(const lstmcore_model *model, int states) {
     if (p != NULL) {
         p->values = calloc(model->n_values, sizeof *p->values);
         p->when = calloc(model->n_ops, sizeof *p->when);
+        p->sources = calloc(model->n_values, sizeof *p->sources);
         p->order = calloc(model->n_ops, sizeof *p->order);
         p->first = calloc(model->n_ops + 1, sizeof *p->first);
         p->once = calloc(model->n_ops, sizeof *p->once);
     }
-    if (p == NULL || last_use == NULL || until == NULL || p->values == NULL || p->when == NULL || p->order == NULL ||
-        p->first == NULL || p->once == NULL) {
+    if (p == NULL || last_use == NULL || until == NULL || p->values == NULL || p->when == NULL || p->sources == NULL ||
+        p->order == NULL || p->first == NULL || p->once == NULL) {
         lstmcore_plan_free(p);
         p = NULL;
     } else {

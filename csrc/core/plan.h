@@ -31,6 +31,7 @@ typedef enum { NEVER, BY_CHUNKS, ONCE } op_when;
 typedef struct plan {
     place *values; /* of each value */
     op_when *when; /* of each op */
+    int *sources;  /* of each value: itself, since each has rows of its own */
     size_t n_passes;
     size_t *order;       /* the ops of pass after pass: those that run by chunks, then those that run once */
     size_t *first;       /* (n_passes + 1,) where a pass begins in `order` */

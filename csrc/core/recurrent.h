@@ -110,15 +110,4 @@ static inline rows recurrent_products_of_zeros(const op *o) {
     return (rows){known ? o->recurrent.bias : NULL, 0};
 }
 
-/* The first step of a sequence that begins anew, where its only step is `in`; `counts` is 0 where it is skipped. */
-static inline void recurrent_only_step(const scratch *s, const op *o, const float *in, int counts, float *out) {
-    recurrent_state st = {{s->state, s->state + s->state_row}, s->state + 2 * s->state_row};
-    lstmcore_states_begin(o, &st, 0, 0, 1);
-    if (counts) {
-        recurrent_gates_of_one(s->kernel, o, in, 0, s->gates);
-        recurrent_steps(s, o, s->gates, 0, 1, o->start_h == NULL, &st, NULL, 0);
-    }
-    memcpy(out, st.h[0], h_row(o) * sizeof *out);
-}
-
 #endif

@@ -6,14 +6,6 @@
 #include "tick_plan.h"
 #include "together.h"
 
-static size_t most_reads(const lstmcore_model *model) {
-    size_t most = 1;
-    for (size_t n = 0; n < model->n_ops; n++) {
-        most = model->ops[n].n_reads > most ? model->ops[n].n_reads : most;
-    }
-    return most;
-}
-
 static int has_colored(const lstmcore_model *model) {
     int colored = 0;
     for (size_t n = 0; n < model->n_ops; n++) {
@@ -27,14 +19,13 @@ static int allocate(lstmcore_session *s) {
     const lstmcore_model *model = s->model;
     const plan *p = s->plan;
     const int colored = has_colored(model);
-    return lstmcore_scratch_new(model, &s->scratch) &&
+    return lstmcore_scratch_new(model, p->sources, &s->scratch) &&
            (s->chunks = lstmcore_floats_new(p->chunks * CHUNK * p->row)) != NULL &&
            (s->ones = lstmcore_floats_new(p->ones)) != NULL &&
            (s->wholes = calloc(p->wholes + 1, sizeof *s->wholes)) != NULL &&
            (!colored || (s->pages = lstmcore_pages_new((CHUNK + 1) * PAGE)) != NULL) &&
            (s->states = lstmcore_states_new(model, NULL, 1)) != NULL &&
            (s->at_zero = calloc(model->n_ops, 1)) != NULL &&
-           (s->reads = calloc(most_reads(model), sizeof *s->reads)) != NULL &&
            (s->inputs = calloc(model->n_inputs + 1, sizeof *s->inputs)) != NULL &&
            (s->outputs = calloc(model->n_outputs, sizeof *s->outputs)) != NULL &&
            (s->bound_inputs = calloc(model->n_inputs + 1, sizeof *s->bound_inputs)) != NULL &&
@@ -78,7 +69,6 @@ void lstmcore_session_free(lstmcore_session *s) {
     free(s->pages);
     lstmcore_states_free(s->model, s->states);
     free(s->at_zero);
-    free(s->reads);
     free(s->inputs);
     free(s->outputs);
     free(s->bound_inputs);

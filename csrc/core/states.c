@@ -59,23 +59,32 @@ static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-int lstmcore_scratch_new(const lstmcore_model *model, scratch *s) {
+int lstmcore_scratch_new(const lstmcore_model *model, const int *sources, scratch *s) {
     size_t work = 0;
-    *s = (scratch){.kernel = model->kernel};
+    *s = (scratch){.model = model, .kernel = model->kernel, .sources = sources};
     for (size_t n = 0; n < model->n_ops; n++) {
         const op *o = &model->ops[n];
         s->gates_row = larger(s->gates_row, o->gates_row);
         s->state_row = larger(s->state_row, o->kind == OP_RECURRENT ? larger(h_row(o), c_row(o)) : 0);
         work = larger(work, o->variant != NULL ? o->gates_row + o->variant->part : 0);
     }
+    s->values = calloc(model->n_values, sizeof *s->values);
+    s->ways = calloc(model->n_ops, sizeof *s->ways);
+    for (size_t n = 0; s->values != NULL && s->ways != NULL && n < model->n_ops; n++) {
+        const op *o = &model->ops[n];
+        s->ways[n] = (way){o, &s->values[sources[o->reads[0]]], &s->values[sources[o->writes]]};
+    }
     s->gates = lstmcore_floats_new(CHUNK * s->gates_row);
     s->products = lstmcore_floats_new(work != 0 ? CHUNK * s->gates_row : 0);
     s->work = lstmcore_floats_new(work);
     s->state = lstmcore_floats_new(3 * s->state_row);
-    return s->gates != NULL && s->products != NULL && s->work != NULL && s->state != NULL;
+    return s->values != NULL && s->ways != NULL && s->gates != NULL && s->products != NULL && s->work != NULL &&
+           s->state != NULL;
 }
 
 void lstmcore_scratch_free(scratch *s) {
+    free(s->values);
+    free(s->ways);
     free(s->gates);
     free(s->products);
     free(s->work);

@@ -60,6 +60,18 @@ static void find_scopes(const lstmcore_model *model, tick_plan *p, newest *found
     }
 }
 
+/* Ops that of a tick put out the row that they read. */
+static int moves_nothing(op_kind kind) {
+    return kind == OP_LAST || kind == OP_REVERSE;
+}
+
+static void find_sources(const lstmcore_model *model, tick_plan *p) {
+    for (size_t v = 0; v < model->n_values; v++) {
+        const op *o = model->values[v].maker < 0 ? NULL : &model->ops[model->values[v].maker];
+        p->sources[v] = o != NULL && moves_nothing(o->kind) ? p->sources[o->reads[0]] : (int)v;
+    }
+}
+
 /* Which ops must run for the states to go on: those with a state, and those they read. */
 static void find_updates(const lstmcore_model *model, tick_plan *p, unsigned char *wanted) {
     for (size_t n = model->n_ops; n-- > 0;) {
@@ -72,7 +84,8 @@ static void find_updates(const lstmcore_model *model, tick_plan *p, unsigned cha
     for (int last = 0; last < 2; last++) { /* what is read at every step never reads what is read at the last alone */
         for (size_t n = 0; n < model->n_ops; n++) {
             const int v = model->ops[n].writes;
-            if (model->plan[0]->when[n] == NEVER || (model->plan[0]->values[v].read != ALL) != last) {
+            if (model->plan[0]->when[n] == NEVER || moves_nothing(model->ops[n].kind) ||
+                (model->plan[0]->values[v].read != ALL) != last) {
                 continue;
             }
             if (!wanted[v]) {
@@ -87,7 +100,8 @@ static void find_updates(const lstmcore_model *model, tick_plan *p, unsigned cha
     }
 }
 
-static void keep_value(const lstmcore_model *model, tick_plan *p, int v) {
+static void keep_value(const lstmcore_model *model, tick_plan *p, int of) {
+    const int v = p->sources[of];
     for (size_t k = 0; k < p->n_values; k++) {
         if (p->values[k].of == v) {
             return;
@@ -102,7 +116,6 @@ static void find_kept(const lstmcore_model *model, tick_plan *p, const unsigned 
     for (size_t n = 0; n < model->n_ops; n++) {
         const op *o = &model->ops[n];
         p->gates_of[n] = -1;
-        p->most_reads = o->n_reads > p->most_reads ? o->n_reads : p->most_reads;
         if (model->plan[0]->when[n] == NEVER || (wanted[o->writes] && p->scopes[o->writes] == SHARED)) {
             continue;
         }
@@ -127,22 +140,13 @@ static void find_kept(const lstmcore_model *model, tick_plan *p, const unsigned 
     }
 }
 
-/* Where the rows of a value are those of another one: of a tick's last step, or of its only one. */
-static int source_of(const lstmcore_model *model, int v) {
-    while (model->values[v].maker >= 0 && moves_nothing(model->ops[model->values[v].maker].kind)) {
-        v = model->ops[model->values[v].maker].reads[0];
-    }
-    return v;
-}
-
 static int is_kept(const lstmcore_model *model, const tick_plan *p, int v) {
     for (size_t k = 0; k < p->n_values; k++) {
-        if (p->values[k].of == v || source_of(model, p->values[k].of) == v) {
+        if (p->values[k].of == v) {
             return 1;
         }
     }
-    const int maker = model->values[v].maker;
-    return maker < 0 || p->carried[maker];
+    return model->values[v].maker < 0;
 }
 
 static const op *op_at(const lstmcore_model *model, const tick_plan *p, size_t at) {
@@ -158,19 +162,16 @@ static void find_buffers(const lstmcore_model *model, tick_plan *p, size_t *last
     for (size_t at = 0; at < n_ops; at++) {
         const op *o = op_at(model, p, at);
         for (size_t k = 0; k < o->n_reads; k++) {
-            last_use[source_of(model, o->reads[k])] = at;
+            last_use[p->sources[o->reads[k]]] = at;
         }
     }
     for (size_t k = 0; k < model->n_outputs; k++) {
-        last_use[source_of(model, model->outputs[k].value)] = n_ops;
+        last_use[p->sources[model->outputs[k].value]] = n_ops;
     }
     for (size_t at = 0; at < n_ops; at++) {
         const op *o = op_at(model, p, at);
-        const int from = source_of(model, o->reads[0]);
+        const int from = p->sources[o->reads[0]];
         size_t buffer = 0;
-        if (moves_nothing(o->kind)) {
-            continue;
-        }
         if (works_in_place(o->kind) && last_use[from] == at && !is_kept(model, p, from)) {
             buffer = p->buffers[from];
         } else {
@@ -204,6 +205,7 @@ void lstmcore_tick_plan_free(tick_plan *p) {
         free(p->values);
         free(p->gates);
         free(p->gates_of);
+        free(p->sources);
         free(p->buffers);
         free(p);
     }
@@ -226,15 +228,17 @@ tick_plan *lstmcore_tick_plan_new(const lstmcore_model *model) {
     p->values = calloc(values, sizeof *p->values);
     p->gates = calloc(ops, sizeof *p->gates);
     p->gates_of = calloc(ops, sizeof *p->gates_of);
+    p->sources = calloc(values, sizeof *p->sources);
     p->buffers = calloc(values, sizeof *p->buffers);
     p->stopper = -1;
     if (found == NULL || wanted == NULL || last_use == NULL || until == NULL || p->scopes == NULL ||
         p->shared == NULL || p->updates == NULL || p->head == NULL || p->carried == NULL || p->values == NULL ||
-        p->gates == NULL || p->gates_of == NULL || p->buffers == NULL) {
+        p->gates == NULL || p->gates_of == NULL || p->sources == NULL || p->buffers == NULL) {
         lstmcore_tick_plan_free(p);
         p = NULL;
     } else {
         find_scopes(model, p, found);
+        find_sources(model, p);
         find_updates(model, p, wanted);
         find_kept(model, p, wanted);
         find_buffers(model, p, last_use, until);

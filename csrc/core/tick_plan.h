@@ -21,7 +21,8 @@ typedef struct tick_plan {
     scope *scopes; /* of each value */
     int slides, carries;
     int stopper; /* the first op that neither slides nor carries, -1: none */
-    /* Ops: those that a state hangs on, or that make one, first the shared ones; those that only an answer needs. */
+    /* Ops: those that a state hangs on, or that make one, first the shared ones; those that only an answer needs. Not
+     * those that of a tick put out the row that they read. */
     size_t n_shared, n_updates, n_head;
     size_t *shared, *updates, *head;
     size_t n_each; /* the first ops of `head`: an answer is read at every step of a window, not only at the last */
@@ -30,15 +31,11 @@ typedef struct tick_plan {
     size_t n_values, n_gates;
     kept *values, *gates;
     int *gates_of;   /* of each op: which of `gates` are its own, -1: none */
-    size_t *buffers; /* of each value: in which buffer of CHUNK rows it is */
-    size_t chunks, row, most_reads;
+    int *sources;    /* of each value: the one whose row it is, another's where its op moves nothing */
+    size_t *buffers; /* of each source: in which buffer of CHUNK rows it is */
+    size_t chunks, row;
     size_t step_work, tick_work; /* multiply-adds of a row: in the updates; in all ops */
 } tick_plan;
-
-/* Ops that of a tick put out the row that they read. */
-static inline int moves_nothing(op_kind kind) {
-    return kind == OP_LAST || kind == OP_REVERSE;
-}
 
 /* The plan of a model whose first plan is made. NULL: no memory. */
 tick_plan *lstmcore_tick_plan_new(const lstmcore_model *model);

@@ -133,7 +133,7 @@ static void look_at_inputs(together *g, size_t step, size_t n) {
             const size_t row = (g->first + g->order[m]) * (v->sequence ? g->all->stride : 1) + step;
             memcpy(to + m * v->width, x + row * v->width, v->width * sizeof *x);
         }
-        g->tick.values[k] = (rows){to, v->width};
+        g->tick.scratch.values[k] = (rows){to, v->width};
         to += CHUNK * v->width;
     }
 }
@@ -144,13 +144,13 @@ static void keep_ticks(together *g, size_t at, size_t to, size_t n) {
     const tick_plan *p = t->plan;
     for (size_t k = 0; k < t->model->n_inputs; k++) {
         const value *v = &t->model->values[k];
-        t->values[k] = (rows){(const float *)g->all->inputs[k] + (v->sequence ? at * v->width : 0), v->width};
+        t->scratch.values[k] = (rows){(const float *)g->all->inputs[k] + (v->sequence ? at * v->width : 0), v->width};
     }
-    lstmcore_tick_apply(t, p->shared, p->n_shared, 0, n);
+    lstmcore_apply(&t->scratch, p->shared, p->n_shared, 0, n);
     for (size_t k = 0; k < p->n_gates; k++) {
         const op *o = &t->model->ops[p->gates[k].of];
         const size_t row = p->gates[k].row;
-        recurrent_gates(t->scratch.kernel, o, t->values[o->reads[0]], n, g->kept.gates[k] + to * row, row);
+        recurrent_gates(t->scratch.kernel, o, rows_of(&t->scratch, o->reads[0]), n, g->kept.gates[k] + to * row, row);
     }
     for (size_t m = 0; m < n; m++) {
         lstmcore_keep_values(t, &g->kept, m, to + m);
@@ -179,7 +179,7 @@ static int keep_steps(together *g, size_t step, watch *watched) {
 static void put(const together *g, size_t step, size_t ended, size_t n) {
     for (size_t k = 0; k < g->tick.model->n_outputs; k++) {
         const int v = g->tick.model->outputs[k].value;
-        const rows from = g->tick.values[v];
+        const rows from = rows_of(&g->tick.scratch, v);
         const size_t width = g->tick.model->values[v].width;
         const int sequence = g->tick.model->values[v].sequence;
         for (size_t m = sequence ? 0 : ended; m < n; m++) {
@@ -205,15 +205,15 @@ int lstmcore_run_together(lstmcore_session *s, const many_windows *all, size_t f
         if (shares) {
             lstmcore_look_at_kept(t, &g->kept, step - g->from, all->stride);
         } else {
-            lstmcore_tick_apply(t, p->shared, p->n_shared, 0, n);
+            lstmcore_apply(&t->scratch, p->shared, p->n_shared, 0, n);
         }
         lstmcore_lockstep(t, g->states, 0, n, (int)(step & 1), step == 0 && all->state == NULL);
         size_t ended = n;
         while (ended > 0 && length_of(g, ended - 1) == step + 1) {
             ended--;
         }
-        lstmcore_tick_apply(t, p->head, p->n_each, 0, n);
-        lstmcore_tick_apply(t, p->head + p->n_each, p->n_head - p->n_each, ended, n - ended);
+        lstmcore_apply(&t->scratch, p->head, p->n_each, 0, n);
+        lstmcore_apply(&t->scratch, p->head + p->n_each, p->n_head - p->n_each, ended, n - ended);
         put(g, step, ended, n);
         if (watch_after(&s->watched, n * p->tick_work)) {
             return 0;

@@ -127,10 +127,11 @@ static int run_chunk(lstmcore_session *s, size_t n) {
             memcpy(out + m * to.row, from.at, o->out * sizeof *out);
         }
     } else {
+        s->scratch.values[o->writes] = to;
         for (size_t k = 0; k < o->n_reads; k++) {
-            s->reads[k] = rows_from(s, o->reads[k], s->t);
+            s->scratch.values[o->reads[k]] = rows_from(s, o->reads[k], s->t);
         }
-        lstmcore_apply(s->scratch.kernel, s->model, o, s->n, s->reads, out, to.row);
+        lstmcore_apply(&s->scratch, &n, 1, 0, s->n);
     }
     return 1;
 }
@@ -139,20 +140,20 @@ static int run_chunk(lstmcore_session *s, size_t n) {
 static void run_once(lstmcore_session *s, size_t n) {
     const op *o = &s->model->ops[n];
     const steps_read which = lstmcore_steps_needed(o, s->plan->values[o->writes].read);
-    float *const out = (float *)(uintptr_t)rows_from(s, o->writes, 0).at;
+    const scratch *w = &s->scratch;
+    w->values[o->writes] = rows_from(s, o->writes, 0);
     for (size_t k = 0; k < o->n_reads; k++) {
-        s->reads[k] = row_at(s, o->reads[k], which);
+        w->values[o->reads[k]] = row_at(s, o->reads[k], which);
     }
     if (o->kind != OP_RECURRENT) {
-        lstmcore_apply(s->scratch.kernel, s->model, o, 1, s->reads, out, s->plan->values[o->writes].row);
+        lstmcore_apply(w, &n, 1, 0, 1);
         return;
     }
-    const scratch *w = &s->scratch;
-    if (o->n_reads == 1 || *s->reads[1].at != 0.0f) {
-        recurrent_gates_of_one(w->kernel, o, s->reads[0].at, 0, w->gates);
+    if (o->n_reads == 1 || *w->values[o->reads[1]].at != 0.0f) {
+        recurrent_gates_of_one(w->kernel, o, w->values[o->reads[0]].at, 0, w->gates);
         recurrent_steps(w, o, w->gates, 0, 1, s->at_zero[n], &s->states[n], NULL, 0);
     }
-    memcpy(out, s->states[n].h[0], h_row(o) * sizeof *out);
+    memcpy((float *)(uintptr_t)w->values[o->writes].at, s->states[n].h[0], h_row(o) * sizeof(float));
 }
 
 /* The outputs of which each step is read, so far as this pass has made them; or, at the end, the others. */

@@ -21,7 +21,6 @@ struct lstmcore_session {
     float *pages;   /* (CHUNK + 1, PAGE): gates of a layer with colored weights, and room to work; NULL: none */
     recurrent_state *states;   /* of one sequence, for each op. h[0] is the newest */
     unsigned char *at_zero;    /* of each op: its state is all zeros, and no step has been taken */
-    rows *reads;               /* of the op that runs */
     struct together *together; /* the memory for windows in lockstep; NULL: none have been asked for */
     watch watched;             /* by whom the calls with this session may be stopped */
     /* The window under way */
