@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from lstmcore import summary
+from lstmcore import answering, scaling, summary
 from lstmcore.backends import compile_model
 from lstmcore.backends.runner import Runner
 from lstmcore.errors import UnsupportedError
-from lstmcore.given_states import State, as_lengths, as_states, states_of
-from lstmcore.inputs import as_choice, as_flag, as_numbers
-from lstmcore.layers import Array, Flatten, Input, Layer, Recurrent, Scaler, Shape
-from lstmcore.layers.base import held
-from lstmcore.layers.wiring import Wiring, unused_name, wire
-from lstmcore.ports import Given, as_windows, by_name
+from lstmcore.given_states import State
+from lstmcore.inputs import as_flag
+from lstmcore.layers import Array, Flatten, Input, Layer, Recurrent, Shape
+from lstmcore.layers.wiring import Wiring, wire
+from lstmcore.ports import Given
 
 if TYPE_CHECKING:
     from lstmcore.streaming import SlidingWindow, Stateful
@@ -167,33 +166,7 @@ class Model:
             answer = self._run_again(window)
             if answer is not None:
                 return answer
-        runner = self._runner
-        xs = runner.take_all(as_windows(window, runner.inputs, self.steps))
-        sequence = next(n for n, one in enumerate(runner.inputs) if one.rank == "sequence")
-        several = xs[sequence].ndim == 3
-        wanted = as_flag(return_state, "return_state")
-        if not several and state is None and lengths is None and not wanted:
-            return by_name(runner.outputs, runner.run_window(xs))
-        batch = xs if several else [x[np.newaxis] for x in xs]
-        count, steps = batch[sequence].shape[:2]
-        begin = as_states(state, self.recurrent_layers, (count,) if several else (), runner.dtype)
-        counts = None if lengths is None else self._lengths(lengths, count, steps)
-        ends = self._room_for_states(count) if wanted else None
-        answers = runner.run(batch, begin, counts, ends) if count else runner.answers(count, steps)
-        answer = by_name(runner.outputs, answers if several else [y[0] for y in answers])
-        return answer if ends is None else (answer, states_of(ends, self.recurrent_layers, several))
-
-    def _room_for_states(self, count: int) -> Array:
-        layers = self.recurrent_layers
-        if not layers:
-            raise ValueError("return_state: the model has no recurrent layer, and so no states")
-        size = sum(layer.states * (layer.state_width + layer.cell_width) for layer in layers)
-        return np.zeros((count, size), self._runner.dtype)
-
-    def _lengths(self, lengths: npt.ArrayLike, count: int, steps: int) -> Array:
-        if self.steps is not None:
-            raise ValueError(f"lengths: the model answers windows of {self.steps} ticks (Flatten), no shorter ones")
-        return as_lengths(lengths, count, steps).astype(np.uintp)
+        return answering.answer(self, window, state, lengths, as_flag(return_state, "return_state"))
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -383,27 +356,7 @@ class Model:
                 input; no `input`, of a model with several.
             TypeError: Something that does not hold numbers.
         """
-        names = [one.name for one in self.inputs]
-        if input is None and len(names) > 1:
-            raise ValueError(f"input: expected the name of one of {summary.of_inputs(self)}")
-        at = 0 if input is None else names.index(as_choice(input, "input", names))
-        there = next((x for x, read in zip(self.layers, self._wiring.reads, strict=True) if at in read), None)
-        if isinstance(there, Scaler):
-            raise ValueError(f"the model has a scaler already: {there.label}")
-        weights = {
-            "mean": held(as_numbers(mean, np.dtype(np.float64), "mean"), self.dtype),
-            "scale": as_numbers(scale, self.dtype, "scale"),
-        }
-        name = unused_name("scaler", [*names, *(layer.name for layer in self.layers)])
-        scaler = Scaler(name, self.inputs[at].size, weights=weights, inputs=(names[at],) if at else ())
-        first, *others = self.layers
-        if at and not first.inputs:
-            first = first.replace(inputs=(names[0],))
-        behind = (
-            layer.replace(inputs=tuple(name if read == names[at] else read for read in layer.inputs))
-            for layer in (first, *others)
-        )
-        return self._like((scaler, *behind))
+        return self._like(scaling.scaled(self, mean, scale, input))
 
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """The model with its weights rounded to float32, or widened to float64 (for the numpy backend).

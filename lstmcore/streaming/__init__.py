@@ -3,6 +3,7 @@
 A stream belongs to one thread at a time. Its answers have the bits that `model(window)` gives.
 """
 
-from lstmcore.streaming.streams import SlidingWindow, Stateful, Stream, digest
+from lstmcore.streaming.states import digest
+from lstmcore.streaming.streams import SlidingWindow, Stateful, Stream
 
 __all__ = ["SlidingWindow", "Stateful", "Stream", "digest"]

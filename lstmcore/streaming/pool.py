@@ -12,16 +12,8 @@ from lstmcore.inputs import ON_NAN, as_choice, as_integer
 from lstmcore.layers import Array
 from lstmcore.ports import Given, by_name
 from lstmcore.streaming import states
-from lstmcore.streaming.streams import (
-    Answer,
-    answers_of,
-    as_tick,
-    as_ticks,
-    check_window,
-    digest,
-    facts,
-    room_for,
-)
+from lstmcore.streaming.streams import Answer, check_window, facts
+from lstmcore.streaming.ticks import answers_of, as_tick, as_ticks, room_for
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -143,7 +135,7 @@ class SlidingPool:
 
     def state(self, stream: Hashable) -> dict[str, Array]:
         """All that is remembered of one stream: what `SlidingWindow.state` returns, and either restores."""
-        return states.keep(self._slider, self._number(stream), self.window, digest(self.model))
+        return states.keep(self._slider, self._number(stream), self.window, self.model)
 
     def restore(self, stream: Hashable, state: states.Source) -> None:
         """Let one stream go on from a state, or from the file that `SlidingWindow.save` wrote; the others as they are.
@@ -207,7 +199,7 @@ class SlidingPool:
         names = states.name_part(self._numbers)
         if len(set(states.names(names))) < len(self._numbers):
             raise ValueError("streams: two names have the same repr, which is what a file keeps of them")
-        return {"window": np.array(self.window), "model": digest(self.model), "streams": names}
+        return {"window": np.array(self.window), "model": states.digest(self.model), "streams": names}
 
     def _number(self, stream: Hashable) -> int:
         try:

@@ -7,6 +7,7 @@ their names, "streams".
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -22,6 +23,7 @@ from lstmcore.text import NAME, clean, listed, quoted
 
 if TYPE_CHECKING:
     from lstmcore.backends.sliders import Slider
+    from lstmcore.model import Model
 
 #: What can be kept, as errors call it.
 KINDS = {"stateful": "a stateful stream", "sliding": "a sliding stream", "pool": "a pool"}
@@ -40,11 +42,23 @@ class Part(NamedTuple):
     read: Callable[[], Array]
 
 
-def keep(slider: Slider, stream: int, window: int | None, digest: Array) -> dict[str, Array]:
+def digest(model: Model) -> Array:
+    """SHA-256 over the layers and weights, (32,) uint8."""
+    whole = hashlib.sha256()
+    whole.update(repr(([(one.name, one.size, one.rank) for one in model.inputs], model.wiring.outputs)).encode())
+    for layer in model.layers:
+        whole.update(repr((type(layer).__name__, layer.name, layer.inputs, sorted(layer.settings().items()))).encode())
+        for key, weight in sorted(layer.weights.items()):
+            whole.update(repr((key, weight.shape, str(weight.dtype))).encode())
+            whole.update(weight.tobytes())
+    return np.frombuffer(whole.digest(), np.uint8)
+
+
+def keep(slider: Slider, stream: int, window: int | None, model: Model) -> dict[str, Array]:
     """The state of one stream."""
     parts, ticks = slider.get(stream)
     numbers = {"ticks": ticks} | ({} if window is None else {"window": window})
-    return {**parts, **{name: np.array(n, np.int64) for name, n in numbers.items()}, "model": digest}
+    return {**parts, **{name: np.array(n, np.int64) for name, n in numbers.items()}, "model": digest(model)}
 
 
 def go_on(slider: Slider, stream: int, state: Mapping[str, Array]) -> None:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from lstmcore import ports
-from lstmcore.inputs import ON_NAN, as_choice, as_flag, as_integer, check_finite
+from lstmcore.inputs import ON_NAN, as_choice, as_flag, as_integer
 from lstmcore.layers import Array, show
-from lstmcore.ports import Given, by_name
+from lstmcore.ports import Given
 from lstmcore.streaming import states
-from lstmcore.text import NAME, clean, quoted
+from lstmcore.streaming.ticks import ONLY, TICKS_AT_ONCE, answers_of, as_tick, as_ticks, room_for
+from lstmcore.text import NAME, clean
 
 if TYPE_CHECKING:
     from typing import NoReturn, Self
 
-    from lstmcore.backends.runner import Runner
     from lstmcore.backends.sliders import Slider
     from lstmcore.model import Model
 
@@ -29,8 +24,6 @@ if TYPE_CHECKING:
 #: several outputs a dict of such by their names.
 Answer = Any
 
-TICKS_AT_ONCE = 4096  # of a long series that one call into a backend takes, so that Ctrl-C is heard
-ONLY = np.zeros(TICKS_AT_ONCE, np.uintp)  # the one stream, as often as such a piece names it
 MAX_WINDOW = 1 << 16  # each of its ticks is a window in flight, which takes a step at every tick
 
 
@@ -119,7 +112,7 @@ class Stream:
 
         "model" is a digest of the model's layers and weights, so that no other model goes on from it.
         """
-        return states.keep(self._slider, 0, self._window, digest(self.model))
+        return states.keep(self._slider, 0, self._window, self.model)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `state()` to a safetensors file, whole or not at all.
@@ -162,41 +155,6 @@ class Stream:
         parts, ticks = other._slider.get(0)
         self._slider.set(0, parts, ticks)
         return self
-
-
-def as_tick(x: Given, runner: Runner, finite: bool) -> list[Array]:
-    """A tick (F,) of each input in a dtype of its own, for `Runner.take`. Raises as `Stream.push` does."""
-    given = ports.as_tick(x, runner.inputs)
-    if finite:
-        _check_finite(runner, runner.take_all(given), given)
-    return given
-
-
-def as_ticks(x: Given, runner: Runner, finite: bool, count: int | None = None) -> list[Array]:
-    """Ticks (N, F) of each input as `Runner.take` makes them, `count` of them where it is given.
-
-    Raises as `Stream.push_many` does.
-    """
-    given = ports.as_ticks(x, runner.inputs, count)
-    taken = runner.take_all(given)
-    if finite:
-        _check_finite(runner, taken, given)
-    return taken
-
-
-def _check_finite(runner: Runner, taken: Sequence[Array], given: Sequence[Array]) -> None:
-    for one, x, came in zip(runner.inputs, taken, given, strict=True):
-        check_finite(x, came, "" if len(taken) == 1 else f"{quoted(one.name)}: ")
-
-
-def room_for(slider: Slider, count: int) -> list[Array]:
-    """Room for the answers to so many ticks, for each output."""
-    return [np.empty((count, *y.shape), y.dtype) for y in slider.ys]
-
-
-def answers_of(runner: Runner, ys: Sequence[Array]) -> Any:
-    """The answers to N ticks as they are given out: (N,) where there is one number for each."""
-    return by_name(runner.outputs, [y.reshape(len(y)) if math.prod(y.shape[1:]) == 1 else y for y in ys])
 
 
 def facts(model: Model, window: int | None, slider: Slider) -> list[str]:
@@ -300,15 +258,3 @@ def check_window(model: Model, window: int) -> int:
     if model.steps not in (None, length):
         raise ValueError(f"window: the model takes {model.steps} ticks, got {length}")
     return length
-
-
-def digest(model: Model) -> Array:
-    """SHA-256 over the layers and weights, (32,) uint8."""
-    whole = hashlib.sha256()
-    whole.update(repr(([(one.name, one.size, one.rank) for one in model.inputs], model.wiring.outputs)).encode())
-    for layer in model.layers:
-        whole.update(repr((type(layer).__name__, layer.name, layer.inputs, sorted(layer.settings().items()))).encode())
-        for key, weight in sorted(layer.weights.items()):
-            whole.update(repr((key, weight.shape, str(weight.dtype))).encode())
-            whole.update(weight.tobytes())
-    return np.frombuffer(whole.digest(), np.uint8)
