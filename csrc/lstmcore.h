@@ -1,4 +1,4 @@
-/* lstmcore: the forward pass of LSTM, GRU and RNN models, one sequence at a time, on one CPU core.
+/* lstmcore: the forward pass of LSTM, GRU and RNN models on one CPU core.
  *
  * A model is a program: values, each made by a layer of values before it. Build it once, give each thread a session of
  * its own, run windows through it:
@@ -38,7 +38,7 @@
  *
  * Results. Every kernel gives the same bits. NaN comes out as the one quiet NaN 0x7fc00000. While a call runs,
  * subnormal numbers count as zero and rounding is to nearest, whatever the caller's settings, which come back
- * before the call returns.
+ * before the call returns; lstmcore_model_add_differs alone tells a subnormal number from zero.
  */
 #ifndef LSTMCORE_H
 #define LSTMCORE_H
@@ -217,7 +217,8 @@ int lstmcore_model_add_output(lstmcore_model *model, const char *name, lstmcore_
 /* The model is whole: nothing can be added any more, and sessions and streams can be made. */
 int lstmcore_model_seal(lstmcore_model *model);
 
-/* How a layer of a sealed model runs, counted from 0 in the order in which they were added. */
+/* How a layer of a sealed model runs, in a session without `states`; counted from 0 in the order in which they were
+ * added. */
 typedef enum { LSTMCORE_NO_STEP, LSTMCORE_FIRST_STEP, LSTMCORE_LAST_STEP, LSTMCORE_ALL_STEPS } lstmcore_steps;
 typedef enum { LSTMCORE_SHARED, LSTMCORE_PER_WINDOW, LSTMCORE_WHOLE_WINDOW } lstmcore_scope;
 typedef struct {
@@ -236,7 +237,7 @@ int lstmcore_model_layer(const lstmcore_model *model, size_t layer, lstmcore_lay
 size_t lstmcore_model_state_size(const lstmcore_model *model);
 
 /* A session: the memory that a run needs, allocated once. With `states` it can give the states at the end of a window;
- * all layers then take all steps, whoever reads them. */
+ * all recurrent layers then take all steps, whoever reads them. */
 int lstmcore_session_new(lstmcore_model *model, int states, lstmcore_session **session);
 void lstmcore_session_free(lstmcore_session *session);
 
@@ -295,7 +296,8 @@ void lstmcore_streams_free(lstmcore_streams *streams);
 
 /* A tick of each of the n streams `which`, in this order where one occurs twice: inputs (n, width) each, outputs (n,
  * width), NaN before the stream's `window`th tick. A step of each layer uses a product that was formed when the stream
- * caught up. A vector counts for this tick's answer alone. */
+ * caught up; one without an end that has not caught up forms it within the step. A vector counts for this tick's answer
+ * alone. */
 int lstmcore_streams_push(lstmcore_streams *streams, size_t n, const size_t *which, const void *const *inputs,
                           float *const *outputs);
 
@@ -309,7 +311,7 @@ int lstmcore_streams_bind(lstmcore_streams *streams, const void *const *inputs, 
 int lstmcore_streams_push_bound(lstmcore_streams *streams);
 
 /* Let the windows still in flight take the last tick's step, and form the products that the next one will use. The next
- * push does so first where nobody else has. */
+ * push into a sliding window does so first where nobody else has. */
 int lstmcore_streams_catch_up(lstmcore_streams *streams);
 
 /* For callers who let others run while a push catches up. 1 where a push into stream 0 would first let its windows in

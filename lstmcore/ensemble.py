@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from lstmcore.inputs import as_numbers
 from lstmcore.layers import Activation, Add, Layer, Mean, Scaler
-from lstmcore.layers.wiring import Wiring
+from lstmcore.layers.wiring import Wiring, unused_name
 from lstmcore.model import Model
 from lstmcore.summary import of_inputs, of_outputs
 from lstmcore.text import quoted
@@ -29,6 +30,7 @@ def ensemble(models: Iterable[Model], weights: npt.ArrayLike | None = None) -> M
         TypeError: Something that is no Model, or weights that are no numbers.
         ValueError: No models; models that differ in what they take, answer or compute in, or have different scalers;
             weights of another count, that are not finite, or whose sum is 0.
+        BackendError: Weights on numba, which scales no answers but those of a Linear layer.
 
     >>> import numpy as np
     >>> from lstmcore import layers as L
@@ -46,6 +48,12 @@ def ensemble(models: Iterable[Model], weights: npt.ArrayLike | None = None) -> M
     below = [one.name if scaler is None else scaler.name for one, scaler in zip(given[0].inputs, scalers, strict=True)]
     layers: list[Layer] = [scaler for scaler in scalers if scaler is not None]
     branches = [_names(model.wiring, f"m{n}.", below) for n, model in enumerate(given)]
+    taken = [*below, *itertools.chain.from_iterable(branches)]
+
+    def own(name: str) -> str:
+        taken.append(unused_name(name, taken))
+        return taken[-1]
+
     for model, names in zip(given, branches, strict=True):
         layers += _branch(model.wiring, names)
     outputs = {}
@@ -54,13 +62,13 @@ def ensemble(models: Iterable[Model], weights: npt.ArrayLike | None = None) -> M
         ends = [names[model.wiring.ends[at]] for model, names in zip(given, branches, strict=True)]
         if shares is not None:
             scaled = [
-                Activation(f"m{n}.share{end}", f"affine({float(share)!r},0)", inputs=(name,))
+                Activation(own(f"m{n}.share{end}"), f"affine({float(share)!r},0)", inputs=(name,))
                 for n, (share, name) in enumerate(zip(shares, ends, strict=True))
             ]
             layers += scaled
             ends = [layer.name for layer in scaled]
         if len(given) > 1:
-            layers.append((Mean if shares is None else Add)(f"mean{end}", inputs=tuple(ends)))
+            layers.append((Mean if shares is None else Add)(own(f"mean{end}"), inputs=tuple(ends)))
         outputs[output] = layers[-1].name if len(given) > 1 else ends[0]
     backend, kernel = given[0]._requested
     return Model(layers, inputs=given[0].inputs, outputs=outputs, backend=backend, kernel=kernel)
@@ -103,14 +111,17 @@ def _scaler(models: Sequence[Model], n: int) -> Scaler | None:
         for m in models
     ]
     first = found[0]
-    for n, scaler in enumerate(found):
+    for at, scaler in enumerate(found):
         same = scaler is first is None or (
-            scaler is not None and first is not None and scaler.replace(name=first.name) == first
+            scaler is not None
+            and first is not None
+            and scaler.replace(name=first.name, inputs=first.inputs) == first  # how it names its input may differ
         )
         if not same:
+            of = "" if len(models[0].inputs) == 1 else f" of input {quoted(models[0].inputs[n].name)}"
             raise ValueError(
-                f"models: model {n} has another scaler than model 0; train them on ticks that are scaled alike, or "
-                f"let a BatchNorm1d of the same mean and variance stand in each one's place"
+                f"models: model {at} has another scaler{of} than model 0; train them on ticks that are scaled alike, "
+                f"or let a BatchNorm1d of the same mean and variance stand in each one's place"
             )
     return first
 

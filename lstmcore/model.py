@@ -38,7 +38,7 @@ class Model:
             LSTMCORE_KERNEL or else the best that runs here.
 
     Raises:
-        ValueError: Layers that do not fit behind each other, that nobody reads, or that are not there; the text names
+        ValueError: Layers that do not fit after each other, that nobody reads, or that are not there; the text names
             them.
         TypeError: Something that is no layer, input or name.
         BackendError: A backend or kernel that cannot run here.
@@ -80,6 +80,8 @@ class Model:
         backend: str = "auto",
         kernel: str | None = None,
     ) -> None:
+        if isinstance(layers, Wiring) and (inputs is not None or outputs is not None):
+            raise TypeError("inputs, outputs: these layers are wired already, so leave both out")
         wiring = layers if isinstance(layers, Wiring) else wire(layers, inputs, outputs)
         fixed = {layer.steps for layer in wiring.layers if isinstance(layer, Flatten)}
         runner = compile_model(wiring, backend, kernel)
@@ -150,7 +152,7 @@ class Model:
                 2*num_layers; h alone of a GRU or RNN. Where the model has several recurrent layers, a mapping from
                 their names to such states.
             lengths: How many ticks of each window count, from its first on: (N,), or one number. Where every step
-                answers, the answers behind them are zeros.
+                answers, the answers after them are zeros.
             return_state: Return the states at the end too, as (answer, state): what a call takes as `state`. A layer
                 that reads its input backwards ends with its first tick.
 
@@ -180,7 +182,7 @@ class Model:
 
     @property
     def outputs(self) -> Mapping[str, Shape]:
-        """The answers to one window: (outputs,), () behind a Squeeze, or ("T", outputs) where every step answers."""
+        """The answers to one window: (outputs,), () after a Squeeze, or ("T", outputs) where every step answers."""
         return MappingProxyType(self._wiring.answers)
 
     @property
@@ -260,11 +262,11 @@ class Model:
 
         return predict_windows(self, series, window, stride, threads=threads, out=out)
 
-    def trace(self, window: npt.ArrayLike) -> Trace:
-        """Everything that happens inside while one window, (T, F), is read: gates, cell and hidden states, every tick.
+    def trace(self, window: Given) -> Trace:
+        """Everything that happens inside while one window is read: gates, cell and hidden states, every tick.
 
-        The reference's equations in float64, whatever the backend: it differs from what the model answers by the
-        rounding of float32, and takes far longer.
+        The window is (T, F), or a mapping of several inputs. The reference's equations in float64, whatever the
+        backend: it differs from what the model answers by the rounding of float32, and takes far longer.
 
         Raises:
             ValueError: A window of another shape, or a batch.
@@ -332,7 +334,8 @@ class Model:
                 infinity.
 
         Raises:
-            ValueError: A model that takes windows of one length only.
+            ValueError: A model that takes windows of one length only, or with a layer that looks at later ticks, which
+                the text names; an `on_nan` that is neither.
         """
         from lstmcore.streaming import Stateful
 
@@ -382,12 +385,14 @@ class Model:
     def export_onnx(self, path: str | os.PathLike[str], *, states: bool = False, lengths: bool = False) -> None:
         """Write an ONNX file in float32: input "window" (N, T, F), output "answer" (N, outputs).
 
+        Several inputs or outputs keep their own names.
+
         With `states` also the inputs "h0" and, of an LSTM, "c0" (num_layers * directions, N, hidden), as in a call with
         `state=`, and the outputs "hn" and "cn", as `return_state=True` gives them; "NAME.h0" and so on for each of
         several recurrent layers. With `lengths` also the input "lengths" (N,) int32, as in a call with `lengths=`.
 
         Raises:
-            ValueError: `states` for a model without a recurrent layer.
+            ValueError: `states` for a model without a recurrent layer; or two values that would have one name.
             UnsupportedError: The onnx package is not installed; or a layer that does not keep to lengths.
         """
         from lstmcore.formats.onnx import onnx

@@ -17,7 +17,7 @@ Given = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 
 def by_input(value: Any, inputs: Sequence[Input], what: str) -> list[tuple[str, Any]]:
-    """What was given for each input, behind what errors call it: `what`, with the input's name where there are several.
+    """What was given for each input, after what errors call it: `what`, with the input's name where there are several.
 
     Raises:
         TypeError: No mapping, where there are several inputs.
@@ -128,19 +128,20 @@ def as_series(value: Any, inputs: Sequence[Input], window: int, stride: int) -> 
     given = [(what, as_real(x, what)) for what, x in by_input(value, inputs, "series")]
     rows = next(len(x) if x.ndim else 0 for one, (_, x) in zip(inputs, given, strict=True) if one.rank == "sequence")
     count = max(0, (rows - window) // stride + 1)
-    found, first = [], True
+    first = True
     for one, (what, x) in zip(inputs, given, strict=True):
         if one.rank == "vector":
-            found.append(_vector(x, one, (count,), f"{what}, a row for each window"))
             continue
         if x.ndim != 2 or x.shape[1] != one.size or len(x) != rows:
             expected = f"({'rows' if first else rows}, {one.size})"
             raise ValueError(f"{what}: expected {expected}, got shape {x.shape}")
         if rows < window:
             raise ValueError(f"{what}: expected at least the window's {window} rows, got {rows}")
-        found.append(x)
         first = False
-    return found, count
+    return [
+        x if one.rank == "sequence" else _vector(x, one, (count,), f"{what}, a row for each window")
+        for one, (what, x) in zip(inputs, given, strict=True)
+    ], count
 
 
 def as_outs(out: Any, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> list[Array]:

@@ -105,7 +105,11 @@ int lstmcore_model_add_join(lstmcore_model *model, lstmcore_join how, const lstm
             }
         }
     }
-    op o = {.kind = kinds[how < 5 ? how : 0], .in = width, .out = width};
+    op o = {.out = width};
+    if (code == LSTMCORE_OK) {
+        o.kind = kinds[how];
+        o.in = model->values[in[0]].width;
+    }
     return code == LSTMCORE_OK ? lstmcore_append(model, &o, in, n, code, out) : code;
 }
 

@@ -2,11 +2,11 @@
 #include "streams.h"
 
 /* What each of the n streams' tick contributes to the gates of layer n_op, kept where other windows take their step. */
-static rows gates_of(lstmcore_streams *s, size_t n_op, size_t n, const size_t *which, purpose why) {
+static rows form_gates(lstmcore_streams *s, size_t n_op, size_t n, const size_t *which, purpose why) {
     const op *o = &s->model->ops[n_op];
     const scratch *w = &s->tick.scratch;
     const rows in = rows_of(&s->tick.scratch, o->reads[0]);
-    const int g = s->tick.plan->gates_of[n_op];
+    const int g = s->window == 0 ? -1 : s->tick.plan->gates_of[n_op];
     if (g < 0 && n == 1) { /* of more weights than the cache holds, it holds those that were used last */
         recurrent_gates_of_one(w->kernel, o, in.at, why == REHEARSE, w->gates);
         return (rows){w->gates, 0};
@@ -17,7 +17,7 @@ static rows gates_of(lstmcore_streams *s, size_t n_op, size_t n, const size_t *w
         return (rows){own, 0};
     }
     recurrent_gates(w->kernel, o, in, n, w->gates, w->gates_row);
-    for (size_t m = 0; g >= 0 && s->window != 0 && m < n; m++) {
+    for (size_t m = 0; g >= 0 && m < n; m++) {
         memcpy(s->kept.gates[g] + which[m] * o->gates_row, w->gates + m * w->gates_row,
                o->gates_row * sizeof *w->gates);
     }
@@ -57,7 +57,7 @@ static void scatter(lstmcore_streams *s, size_t n_op, size_t n, const size_t *wh
 /* The step of a layer with a state, for the oldest windows of several streams. Returns where the new h are. */
 static const float *step_together(lstmcore_streams *s, size_t n_op, size_t n, const size_t *which, purpose why) {
     const op *o = &s->model->ops[n_op];
-    const rows gates = gates_of(s, n_op, n, which, why);
+    const rows gates = form_gates(s, n_op, n, which, why);
     float *const h_new = (float *)(uintptr_t)lstmcore_tick_buffer(&s->tick, (size_t)o->writes).at;
     const rows products = {why == FUSED ? NULL : s->gathered, s->tick.scratch.gates_row};
     gather(s, n_op, n, which, why);
@@ -86,7 +86,7 @@ static const float *step_alone(lstmcore_streams *s, size_t n_op, size_t which, p
         }
         return h_new;
     }
-    const rows gates = gates_of(s, n_op, 1, &which, why);
+    const rows gates = form_gates(s, n_op, 1, &which, why);
     if (!stays) {
         gather(s, n_op, 1, &which, why);
     }
@@ -140,6 +140,6 @@ void lstmcore_streams_rehearse(lstmcore_streams *s) {
     look_at_inputs(s, s->zeros, 0);
     lstmcore_apply(&s->tick.scratch, s->tick.plan->shared, s->tick.plan->n_shared, 0, 1);
     for (size_t k = 0; k < s->tick.plan->n_gates; k++) {
-        gates_of(s, (size_t)s->tick.plan->gates[k].of, 1, &any, REHEARSE);
+        form_gates(s, (size_t)s->tick.plan->gates[k].of, 1, &any, REHEARSE);
     }
 }

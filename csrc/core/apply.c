@@ -49,7 +49,7 @@ static void take_first_steps(const scratch *s, const op *o, rows in, float *y, s
     }
 }
 
-/* All in one loop, and tests for jumps, the likeliest first: what a push costs beyond its sums is this. */
+/* One loop, and `if`s in the place of a switch, the likeliest first: in a short push an indirect jump costs more. */
 void lstmcore_apply(const scratch *s, const size_t *ops, size_t n_ops, size_t at, size_t n) {
     for (const size_t *end = ops + n_ops; n != 0 && ops < end; ops++) {
         const way *w = &s->ways[*ops];

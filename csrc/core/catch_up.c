@@ -1,7 +1,7 @@
 /* What is left to do after an answer: the other windows' step, and the products that the next answer reads. */
 #include "streams.h"
 
-/* Calls `what` with n_op, the op and its states for each op that has a state in every window. */
+/* For each op that has a state in every window: n_op, its number. */
 #define FOR_CARRIED(s, n_op)                                        \
     for (size_t k_ = 0, n_op; k_ < (s)->tick.plan->n_updates; k_++) \
         if (n_op = (s)->tick.plan->updates[k_], (s)->tick.plan->carried[n_op])
@@ -57,7 +57,7 @@ int lstmcore_streams_take_steps(lstmcore_streams *s, watch *watched) {
 }
 
 void lstmcore_streams_begin(lstmcore_streams *s, size_t which) {
-    s->rings[which] = (ring){0};
+    ring_begin(&s->rings[which], 0);
     begin(s, which, 0, s->slots);
     lstmcore_streams_form_products(s, which);
 }

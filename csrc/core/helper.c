@@ -148,7 +148,7 @@ int lstmcore_streams_behind(const lstmcore_streams *s) {
         return 0;
     }
     const lstmcore_helper *h = helper_here(s);
-    return (h != NULL && atomic_load(&h->turn) != IDLE) || (s->window != 0 && s->rings[0].pending);
+    return (h != NULL && atomic_load(&h->turn) != IDLE) || (s->window != 0 && is_pending(&s->rings[0]));
 }
 
 /* The mutex is taken so that the helper is either before its look at `turn` or asleep. */

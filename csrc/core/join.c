@@ -36,7 +36,7 @@ static void concat(const scratch *s, const op *o, size_t m, float *y) {
     }
 }
 
-/* Whether two numbers are equal, also where one is subnormal, which while a call runs counts as zero. */
+/* Whether two numbers are equal, by their bits: while a call runs, == would take a subnormal number for zero. */
 static int same(float a, float b) {
     uint32_t x, y;
     memcpy(&x, &a, sizeof x);

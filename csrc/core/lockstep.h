@@ -19,7 +19,7 @@ typedef struct {
 int lstmcore_tick_new(const lstmcore_model *model, tick *t);
 void lstmcore_tick_free(tick *t);
 
-/* The rows of a value that an op makes; as far apart as those of a state, of which one may be made in place. */
+/* The rows of a value that an op makes; as far apart as those of a state, so that an op may work in place on one. */
 static inline rows lstmcore_tick_buffer(const tick *t, size_t v) {
     return (rows){t->chunks + t->plan->buffers[v] * CHUNK * t->plan->row, round_up(t->model->values[v].width, ROW)};
 }

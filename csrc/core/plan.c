@@ -62,8 +62,7 @@ static void find_passes(const lstmcore_model *model, plan *p) {
         for (size_t k = 0; p->when[n] != NEVER && k < o->n_reads; k++) {
             const place *v = &p->values[o->reads[k]];
             const int computed = model->values[o->reads[k]].maker >= 0;
-            const int later =
-                computed && p->when[n] == BY_CHUNKS && (o->kind == OP_REVERSE || !is_streamed(model, p, o->reads[k]));
+            const int later = computed && p->when[n] == BY_CHUNKS && o->kind == OP_REVERSE;
             pass = v->pass + (size_t)later > pass ? v->pass + (size_t)later : pass;
         }
         p->values[o->writes].pass = pass;
@@ -79,22 +78,28 @@ static void find_passes(const lstmcore_model *model, plan *p) {
     }
 }
 
-static void find_order(const lstmcore_model *model, plan *p) {
-    size_t at = 0;
-    for (size_t pass = 0; pass < p->n_passes; pass++) {
+/* `by_chunks` and `once`: zeros for each value, and so they are left. */
+static void find_order(const lstmcore_model *model, plan *p, size_t *by_chunks, size_t *once) {
+    for (size_t n = 0; n < model->n_ops; n++) {
+        const size_t pass = p->values[model->ops[n].writes].pass;
+        by_chunks[pass] += p->when[n] == BY_CHUNKS;
+        once[pass] += p->when[n] == ONCE;
+    }
+    for (size_t pass = 0, at = 0; pass < p->n_passes; pass++) { /* how many become where the next one goes */
         p->first[pass] = at;
-        for (int when = BY_CHUNKS; when <= ONCE; when++) {
-            if (when == ONCE) {
-                p->once[pass] = at;
-            }
-            for (size_t n = 0; n < model->n_ops; n++) {
-                if ((int)p->when[n] == when && p->values[model->ops[n].writes].pass == pass) {
-                    p->order[at++] = n;
-                }
-            }
+        p->once[pass] = at + by_chunks[pass];
+        p->first[pass + 1] = at = p->once[pass] + once[pass];
+        by_chunks[pass] = p->first[pass];
+        once[pass] = p->once[pass];
+    }
+    for (size_t n = 0; n < model->n_ops; n++) {
+        const size_t pass = p->values[model->ops[n].writes].pass;
+        if (p->when[n] != NEVER) {
+            p->order[(p->when[n] == BY_CHUNKS ? by_chunks : once)[pass]++] = n;
         }
     }
-    p->first[p->n_passes] = at;
+    memset(by_chunks, 0, p->n_passes * sizeof *by_chunks);
+    memset(once, 0, p->n_passes * sizeof *once);
 }
 
 /* The place in `order` of the last op that reads each value; of an output the end of its pass's chunks, of one that is
@@ -189,7 +194,7 @@ plan *lstmcore_plan_new(const lstmcore_model *model, int states) {
     } else {
         find_reads(model, states, p);
         find_passes(model, p);
-        find_order(model, p);
+        find_order(model, p, last_use, until);
         find_last_uses(model, p, last_use);
         find_places(model, p, last_use, until);
     }

@@ -107,7 +107,7 @@ static inline size_t c_row(const op *o) {
 int lstmcore_fail(lstmcore_model *model, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Takes over what the op holds, appends it and the value that it makes; frees it on an error, `code` being one that
- * came before. `reads` are checked to be there, to be as long as each other and, with `sequence` 1, to be sequences. */
+ * came before. The caller has checked `reads`, with lstmcore_may_add. */
 int lstmcore_append(lstmcore_model *model, op *o, const lstmcore_value *reads, size_t n, int code, lstmcore_value *out);
 
 /* Whether an op that makes `width` numbers of the value `in`, which with `sequence` must be one, may be added. */

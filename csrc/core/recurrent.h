@@ -26,11 +26,9 @@ void lstmcore_states_free(const lstmcore_model *model, recurrent_state *states);
 /* Variants, variant.c: as the kernel's functions, but that h and c may be of different widths; rows of c are c_row
  * apart. */
 void lstmcore_variant_gates(const op *o, size_t n, float *gates, size_t gates_row);
-void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t row, size_t n, float *out,
-                               size_t out_row);
+void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t n, float *out, size_t out_row);
 void lstmcore_variant_finish(const scratch *s, const op *o, const float *gates, size_t gates_row, const float *products,
-                             size_t products_row, size_t n, const float *h_old, float *h_new, size_t row, float *c,
-                             size_t c_row);
+                             size_t products_row, size_t n, const float *h_old, float *h_new, float *c);
 void lstmcore_variant_step(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
                            const float *h_old, float *h_new, float *c);
 
@@ -53,7 +51,7 @@ static inline void recurrent_gates_of_one(const kernel *k, const op *o, const fl
 /* The recurrent product of one sequence, a row as long as its gates. */
 static inline void recurrent_product(const kernel *k, const op *o, const float *h, int down, float *out) {
     if (o->variant != NULL) {
-        lstmcore_variant_products(k, o, h, 0, 1, out, 0);
+        lstmcore_variant_products(k, o, h, 1, out, 0);
     } else {
         k->product(&o->recurrent, h, down, out);
     }
@@ -95,8 +93,7 @@ static inline void recurrent_step(const scratch *s, const op *o, rows gates, row
     if (o->variant != NULL && products.at == NULL) {
         lstmcore_variant_step(s, o, gates.at, gates.row, n, h_old, h_new, c);
     } else if (o->variant != NULL) {
-        lstmcore_variant_finish(s, o, gates.at, gates.row, products.at, products.row, n, h_old, h_new, h_row(o), c,
-                                c_row(o));
+        lstmcore_variant_finish(s, o, gates.at, gates.row, products.at, products.row, n, h_old, h_new, c);
     } else if (products.at == NULL) {
         s->kernel->step(&o->recurrent, gates.at, gates.row, n, h_old, h_new, c, h_row(o));
     } else {

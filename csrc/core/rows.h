@@ -48,8 +48,8 @@ void lstmcore_scratch_free(scratch *s);
 
 /* `n` rows, from row `at` on, through ops that carry no state, one after the other. The rows that an op makes may be
  * where those of its first read are, for one that works in place, and are otherwise apart from all that it reads. They
- * are as long as cache lines allow, and what is beyond the op's width has no meaning. A recurrent op takes the first
- * step of a sequence for each row. */
+ * have room up to the next multiple of ROW, and what is beyond the op's width has no meaning. A recurrent op takes the
+ * first step of a sequence for each row. */
 void lstmcore_apply(const scratch *s, const size_t *ops, size_t n_ops, size_t at, size_t n);
 
 /* An op that chooses, joins or compares rows. */

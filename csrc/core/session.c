@@ -26,9 +26,9 @@ static int allocate(lstmcore_session *s) {
            (!colored || (s->pages = lstmcore_pages_new((CHUNK + 1) * PAGE)) != NULL) &&
            (s->states = lstmcore_states_new(model, NULL, 1)) != NULL &&
            (s->at_zero = calloc(model->n_ops, 1)) != NULL &&
-           (s->inputs = calloc(model->n_inputs + 1, sizeof *s->inputs)) != NULL &&
+           (s->inputs = calloc(model->n_inputs, sizeof *s->inputs)) != NULL &&
            (s->outputs = calloc(model->n_outputs, sizeof *s->outputs)) != NULL &&
-           (s->bound_inputs = calloc(model->n_inputs + 1, sizeof *s->bound_inputs)) != NULL &&
+           (s->bound_inputs = calloc(model->n_inputs, sizeof *s->bound_inputs)) != NULL &&
            (s->bound_outputs = calloc(model->n_outputs, sizeof *s->bound_outputs)) != NULL;
 }
 
@@ -108,8 +108,7 @@ int lstmcore_session_watch(lstmcore_session *s, int (*stop)(void *), void *conte
     if (s == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    s->watched.stop = stop;
-    s->watched.context = context;
+    watch_by(&s->watched, stop, context);
     return LSTMCORE_OK;
 }
 

@@ -30,7 +30,7 @@ void lstmcore_streams_free(lstmcore_streams *s) {
     free(s->h);
     free(s->c);
     free(s->gathered);
-    free(s->zeros == NULL || s->model->n_inputs == 0 ? NULL : (void *)(uintptr_t)s->zeros[0]);
+    free(s->zeros == NULL ? NULL : (void *)(uintptr_t)s->zeros[0]);
     free(s->nowhere == NULL ? NULL : s->nowhere[0]);
     free(s->zeros);
     free(s->nowhere);
@@ -48,14 +48,14 @@ static int allocate_ports(lstmcore_streams *s) {
     for (size_t v = 0; v < model->n_values; v++) {
         widest = model->values[v].width > widest ? model->values[v].width : widest;
     }
-    s->zeros = calloc(model->n_inputs + 1, sizeof *s->zeros);
+    s->zeros = calloc(model->n_inputs, sizeof *s->zeros);
     s->nowhere = calloc(model->n_outputs, sizeof *s->nowhere);
-    s->bound_inputs = calloc(model->n_inputs + 1, sizeof *s->bound_inputs);
+    s->bound_inputs = calloc(model->n_inputs, sizeof *s->bound_inputs);
     s->bound_outputs = calloc(model->n_outputs, sizeof *s->bound_outputs);
     if (s->zeros == NULL || s->nowhere == NULL || s->bound_inputs == NULL || s->bound_outputs == NULL) {
         return 0;
     }
-    float *const zeros = model->n_inputs == 0 ? NULL : lstmcore_floats_new(widest);
+    float *const zeros = lstmcore_floats_new(widest);
     float *const nowhere = lstmcore_floats_new(widest);
     for (size_t k = 0; k < model->n_inputs; k++) {
         s->zeros[k] = zeros;
@@ -63,14 +63,20 @@ static int allocate_ports(lstmcore_streams *s) {
     for (size_t k = 0; k < model->n_outputs; k++) {
         s->nowhere[k] = nowhere;
     }
-    return nowhere != NULL && (zeros != NULL || model->n_inputs == 0);
+    return nowhere != NULL && zeros != NULL;
+}
+
+/* Ticks that are kept until other windows take their step: a stream without an end has no other window. */
+static size_t window_ticks(const lstmcore_streams *s) {
+    return s->window == 0 ? 0 : s->count;
 }
 
 /* Every array of streams whose sizes are set; 0 at the first for which there is no memory. */
 static int allocate(lstmcore_streams *s) {
     const lstmcore_model *model = s->model;
     const tick_plan *p = model->ticks;
-    if (!lstmcore_tick_new(model, &s->tick) || !allocate_ports(s) || !lstmcore_kept_new(model, s->count, &s->kept) ||
+    if (!lstmcore_tick_new(model, &s->tick) || !allocate_ports(s) ||
+        !lstmcore_kept_new(model, window_ticks(s), &s->kept) ||
         (s->rings = calloc(s->count, sizeof *s->rings)) == NULL ||
         (s->states = lstmcore_states_new(model, p->carried, s->count * s->slots)) == NULL ||
         (s->h = lstmcore_floats_new(CHUNK * p->row)) == NULL || (s->c = lstmcore_floats_new(CHUNK * p->row)) == NULL ||

@@ -64,7 +64,7 @@ int lstmcore_streams_get_state(lstmcore_streams *s, size_t which, float *state, 
     if (code != LSTMCORE_OK) {
         return code;
     }
-    if (s->rings[which].pending && !lstmcore_streams_take_step(s, which, &s->watched)) {
+    if (is_pending(&s->rings[which]) && !lstmcore_streams_take_step(s, which, &s->watched)) {
         lstmcore_streams_wake(s);
         lstmcore_streams_leave(s);
         return LSTMCORE_STOPPED;
@@ -84,7 +84,7 @@ int lstmcore_streams_set_state(lstmcore_streams *s, size_t which, const float *s
     if (code != LSTMCORE_OK) {
         return code;
     }
-    s->rings[which] = (ring){.ticks = ticks};
+    ring_begin(&s->rings[which], ticks);
     copy_state(s, which, NULL, state);
     lstmcore_streams_form_products(s, which);
     lstmcore_streams_wake(s);

@@ -34,8 +34,7 @@ int lstmcore_streams_watch(lstmcore_streams *s, int (*stop)(void *), void *conte
     if (s == NULL) {
         return LSTMCORE_BAD_ARGUMENT;
     }
-    s->watched.stop = stop;
-    s->watched.context = context;
+    watch_by(&s->watched, stop, context);
     return LSTMCORE_OK;
 }
 

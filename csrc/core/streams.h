@@ -27,6 +27,14 @@ static inline void set_pending(ring *r, int is) {
     atomic_store_explicit(&r->pending, is, memory_order_relaxed);
 }
 
+/* A stream after so many ticks, with nothing to catch up with. Another thread may look at `pending`. */
+static inline void ring_begin(ring *r, size_t ticks) {
+    r->head = r->call = r->stepped = 0;
+    r->now = 0;
+    r->ticks = ticks;
+    set_pending(r, 0);
+}
+
 struct lstmcore_streams {
     lstmcore_model *model; /* read only, but counts its users */
     tick tick;

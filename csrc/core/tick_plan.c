@@ -110,8 +110,8 @@ static void keep_value(const lstmcore_model *model, tick_plan *p, int of) {
     p->values[p->n_values++] = (kept){v, round_up(model->values[v].width, ROW)};
 }
 
-/* What is shared, made or come in before the windows take their step, and read by them or by an answer, or is one. Of
- * an input that only an answer reads the caller's array does. */
+/* What is shared, made or come in before the windows take their step, and read by them or by an answer, or is one. An
+ * input that only an answer reads is not kept: the caller's array is still there. */
 static void find_kept(const lstmcore_model *model, tick_plan *p, const unsigned char *wanted) {
     for (size_t n = 0; n < model->n_ops; n++) {
         const op *o = &model->ops[n];

@@ -18,10 +18,9 @@ void lstmcore_variant_gates(const op *o, size_t n, float *gates, size_t gates_ro
     }
 }
 
-void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t row, size_t n, float *out,
-                               size_t out_row) {
+void lstmcore_variant_products(const kernel *k, const op *o, const float *h, size_t n, float *out, size_t out_row) {
     const variant *v = o->variant;
-    k->project(&o->recurrent, h, row, n, out, out_row);
+    k->project(&o->recurrent, h, h_row(o), n, out, out_row);
     for (size_t m = 0; v->norm_hh != NULL && m < n; m++) {
         lstmcore_normalize(out + m * out_row, v->gates, v->how.hidden, v->part, v->norm_hh, NULL, v->how.norm_eps);
     }
@@ -100,9 +99,9 @@ static void gru_step(const kernel *k, const variant *v, float *a, float *seen, c
 }
 
 void lstmcore_variant_finish(const scratch *s, const op *o, const float *gates, size_t gates_row, const float *products,
-                             size_t products_row, size_t n, const float *h_old, float *h_new, size_t row, float *c,
-                             size_t c_row) {
+                             size_t products_row, size_t n, const float *h_old, float *h_new, float *c) {
     const variant *v = o->variant;
+    const size_t row = h_row(o);
     const kernel *k = s->kernel;
     const lstmcore_cell cell = v->how.cell;
     const size_t all = v->gates * v->part, summed = cell == LSTMCORE_GRU ? 2 * v->part : all;
@@ -113,7 +112,7 @@ void lstmcore_variant_finish(const scratch *s, const op *o, const float *gates, 
             a[j] += products[m * products_row + j];
         }
         if (cell == LSTMCORE_LSTM) {
-            lstm_step(k, v, a, more, h_new + m * row, c + m * c_row);
+            lstm_step(k, v, a, more, h_new + m * row, c + m * c_row(o));
         } else if (cell == LSTMCORE_GRU) {
             gru_step(k, v, a, more, products + m * products_row, h_old + m * row, h_new + m * row);
         } else {
@@ -125,6 +124,6 @@ void lstmcore_variant_finish(const scratch *s, const op *o, const float *gates, 
 
 void lstmcore_variant_step(const scratch *s, const op *o, const float *gates, size_t gates_row, size_t n,
                            const float *h_old, float *h_new, float *c) {
-    lstmcore_variant_products(s->kernel, o, h_old, h_row(o), n, s->products, o->gates_row);
-    lstmcore_variant_finish(s, o, gates, gates_row, s->products, o->gates_row, n, h_old, h_new, h_row(o), c, c_row(o));
+    lstmcore_variant_products(s->kernel, o, h_old, n, s->products, o->gates_row);
+    lstmcore_variant_finish(s, o, gates, gates_row, s->products, o->gates_row, n, h_old, h_new, c);
 }

@@ -19,6 +19,11 @@ typedef struct {
     fp_mode callers;
 } watch;
 
+static inline void watch_by(watch *w, int (*stop)(void *), void *context) {
+    w->stop = stop;
+    w->context = context;
+}
+
 /* Ask, in the caller's floating-point mode. */
 static inline int watch_ask(watch *w) {
     w->work = 0;

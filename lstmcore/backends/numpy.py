@@ -150,21 +150,21 @@ class Steps:
 
     def start(self) -> dict[str, Array]:
         """What a sequence begins with."""
-        states = ((name, start_of(layer, self.dtype)) for name, layer in self.program.recurrent)
-        return {name.format(part): row[None] for name, pair in states for part, row in zip("hc", pair, strict=True)}
+        states = ((one, start_of(one.layer, self.dtype)) for one in self.program.recurrent)
+        return {one.key(letter): row[None] for one, pair in states for letter, row in zip("hc", pair, strict=True)}
 
     def take(self, tick: Sequence[Array], states: dict[str, Array]) -> tuple[list[Array], dict[str, Array]]:
         """A tick (F,) of each input: what comes out, (1, width) each, and the new states."""
-        values, new, names = [x[np.newaxis] for x in tick], dict(states), iter(self.program.recurrent)
+        values, new, recurrent = [x[np.newaxis] for x in tick], dict(states), iter(self.program.recurrent)
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             for op, layer in zip(self.program.ops, self.layers, strict=True):
                 given = [values[n] for n in op.reads]
                 if isinstance(layer, Recurrent):
-                    name, _ = next(names)
-                    h, c = (states[name.format(part)][0] for part in "hc")
+                    h_key, c_key = map(next(recurrent).key, "hc")
+                    h, c = states[h_key][0], states[c_key][0]
                     if len(given) == 1 or given[1][0, 0]:
                         h, c = step_of(layer, 0)(given[0][0], h, c)
-                    new[name.format("h")], new[name.format("c")] = h[np.newaxis], c[np.newaxis]
+                    new[h_key], new[c_key] = h[np.newaxis], c[np.newaxis]
                     values.append(h[np.newaxis])
                 else:  # the last step of one is that step
                     values.append(given[0] if isinstance(layer, Last) else apply(layer, given))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lstmcore.layers import (
     Add,
@@ -64,6 +64,17 @@ class Op:
     label: str = ""  # of the model's layer that it is a part of
 
 
+class States(NamedTuple):
+    """The h and the c of a recurrent op."""
+
+    layer: Recurrent
+    part: str  # as that of the op
+
+    def key(self, letter: str) -> str:
+        """What one of them is called: "lstm.h_l0"."""
+        return f"{self.layer.name}.{letter}_{self.part}"
+
+
 @dataclass
 class Program:
     """Values: the inputs, then what each op makes."""
@@ -74,9 +85,9 @@ class Program:
     label: str = ""  # of the layer whose ops are being added
 
     @property
-    def recurrent(self) -> list[tuple[str, Recurrent]]:
-        """The name of each recurrent op's states, such as "lstm.h_l0" with a "{}" for the h, and its layer."""
-        return [(f"{op.layer.name}.{{}}_{op.part}", op.layer) for op in self.ops if isinstance(op.layer, Recurrent)]
+    def recurrent(self) -> list[States]:
+        """The states of each recurrent op."""
+        return [States(op.layer, op.part) for op in self.ops if isinstance(op.layer, Recurrent)]
 
     def add(self, layer: Layer, *reads: int, part: str = "") -> int:
         """Append an op; the value that it makes."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from lstmcore.layers import Array, Recurrent, Shape
+from lstmcore.layers import Array, Shape
 from lstmcore.ports import by_name
 
 if TYPE_CHECKING:
+    from lstmcore.backends.program import States
     from lstmcore.backends.runner import Runner
 
 #: The parts of a stream's state, by name: arrays of these shapes.
@@ -25,12 +26,12 @@ def answer_shape(output: Shape, window: int | None) -> tuple[int, ...]:
     return tuple(n for n in sizes if isinstance(n, int))
 
 
-def state_parts(states: Iterable[tuple[str, Recurrent]], rows: int) -> dict[str, tuple[int, int]]:
+def state_parts(states: Iterable[States], rows: int) -> dict[str, tuple[int, int]]:
     """Of some states of a `Program.recurrent`: "lstm.h_l0", "lstm.c_l0", ...: (rows, width) each, in their order."""
     return {
-        name.format(part): (rows, width)
-        for name, layer in states
-        for part, width in (("h", layer.state_width), ("c", layer.cell_width))
+        one.key(letter): (rows, width)
+        for one in states
+        for letter, width in (("h", one.layer.state_width), ("c", one.layer.cell_width))
         if width
     }
 

@@ -113,7 +113,7 @@ def from_torch(
 
     Args:
         module: Any module in eval mode whose forward takes a tensor of windows and returns one tensor; it may take
-            states of its recurrent layers behind the windows, and return those at the end beside the answer.
+            states of its recurrent layers after the windows, and return those at the end beside the answer.
         checkpoint: A file with the module's trained state_dict, on whatever device it was saved.
         scaler: (mean, scale) per feature, put before the module: (x - mean) / scale.
         example: Windows (N, T, F) to trace with; needed where the module fits one window length only. Or (windows,

@@ -29,7 +29,7 @@ INPUT = "input"
 
 
 class ShapeError(ValueError):
-    """A layer that does not fit behind the one before it; the text names the layer and both shapes."""
+    """A layer that does not fit after the one before it; the text names the layer and both shapes."""
 
 
 def show(shape: Shape) -> str:
@@ -60,14 +60,14 @@ class Weights(Mapping[str, Array]):
 class Layer:
     """The base of all layers. Subclasses add settings as fields; `weights` holds arrays by torch's names.
 
-    `inputs` names the layers that it reads, "input" for the model's own input; () is the layer before it.
+    `inputs` names the layers and the model's inputs that it reads; () is the layer before it, or the first input.
     """
 
     name: str
     weights: Mapping[str, Array] = field(default_factory=dict, kw_only=True, repr=False)
     inputs: tuple[str, ...] = field(default=(), kw_only=True, repr=False)
 
-    #: Works on each time step for itself, so that it can stand before or behind "take the last step".
+    #: Works on each time step for itself, so that it can stand before or after "take the last step".
     pointwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

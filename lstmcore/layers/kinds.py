@@ -55,7 +55,7 @@ class BatchNorm1d(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Scaler(Layer):
-    """(x - mean) / scale for each input feature; stands first in a model. Raises ValueError on a scale of 0.
+    """(x - mean) / scale for each feature of an input, which no other layer reads. Raises ValueError on a scale of 0.
 
     The mean may be float64 where the other weights are float32: next to 61,800.03 the next float32 is 0.004 away, and
     what is lost there is lost from every difference.
@@ -213,7 +213,7 @@ class Reverse(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Masking(Layer):
-    """Ticks whose features all equal `mask_value` are skipped by the recurrent layers behind it, as in Keras 3.
+    """Ticks whose features all equal `mask_value` are skipped by the recurrent layers after it, as in Keras 3.
 
     Their states are carried over such a tick; where sequences come out, its output is that of the tick before it, at
     first the h that the layer begins with; that of a bidirectional layer is zeros. Other layers see zeros there.
@@ -264,7 +264,7 @@ class Mean(Merge):
 
 @dataclass(frozen=True, eq=False)
 class Concat(Merge):
-    """Its inputs' features, one input behind the other."""
+    """Its inputs' features, one input after the other."""
 
     def output_of(self, shapes: Sequence[Shape]) -> Shape:
         for shape in shapes:

@@ -81,7 +81,7 @@ def wire(layers: Iterable[Layer], inputs: Iterable[Input] | None = None, outputs
     """Layers that fit, as a model.
 
     Args:
-        layers: Each behind those that it reads.
+        layers: Each after those that it reads.
         inputs: What they read by name; None: one sequence, "input", of as many features as the first layer says.
         outputs: Names of layers, or a mapping from the outputs' own names to these; None: the last layer.
 
@@ -180,11 +180,14 @@ def _outputs(outputs: Any, layers: Sequence[Layer]) -> dict[str, str]:
 
 
 def _check_names(layers: Sequence[Layer], inputs: Sequence[str]) -> None:
+    for n, layer in enumerate(layers):
+        if not _is_name(layer.name):
+            raise ValueError(f"layer {n} ({type(layer).__name__}): expected a name, got {quoted(layer.name)}")
     for name, times in Counter(layer.name for layer in layers).items():
         if times > 1:
             raise ValueError(f"two layers have the name {quoted(name)}")
         if name in inputs:
-            raise ValueError(f"a layer has the name {name!r}, which is the model's own input's")
+            raise ValueError(f"a layer has the name {quoted(name)}, which is the model's own input's")
 
 
 def _check_readers(
@@ -197,16 +200,15 @@ def _check_readers(
     times = Counter(n for read in reads for n in read)
     for layer, read in zip(layers, reads, strict=True):
         if isinstance(layer, Scaler) and (len(read) != 1 or read[0] >= len(inputs) or times[read[0]] > 1):
-            raise ValueError("a Scaler stands first in a model, before all else, or nowhere")
+            raise ValueError(f"{layer.label}: expected a Scaler to be the one layer that reads an input of the model")
     unread = next((one for n, one in enumerate(inputs) if not times[n]), None)
     if unread is not None:
         raise ValueError(f"inputs: no layer reads {quoted(unread.name)}")
     answers = set(outputs.values())
     for n, layer in enumerate(layers, len(inputs)):
         if not times[n] and layer.name not in answers:
-            answer = f"the output is {quoted(next(iter(answers)))}"
-            if len(outputs) > 1:
-                answer = f"the outputs are {listed(map(quoted, outputs))}"
+            which = "output is" if len(answers) == 1 else "outputs are"
+            answer = f"the {which} {listed(map(quoted, sorted(answers)))}"
             raise ValueError(f"{layer.label}: no layer reads what comes out of it, and {answer}")
 
 
@@ -215,7 +217,7 @@ SIZES = ("input_size", "in_features", "num_features")
 
 
 def _input_size(layers: Sequence[Layer], reads: Sequence[tuple[int, ...]]) -> int:
-    """What the first layer says that sees the one input's features, through layers to whom their number is all one."""
+    """The one input's features, as the first layer says that does not accept any number of them."""
     times = [1]  # of each value: its features, as a multiple of the input's
     for layer, read in zip(layers, reads, strict=True):
         size = next((getattr(layer, name) for name in SIZES if hasattr(layer, name)), None)

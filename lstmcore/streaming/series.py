@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from lstmcore.ports import Given, as_outs, as_series, by_name, sizes_of
 from lstmcore.stopping import Workers
 from lstmcore.streaming.streams import check_window
 from lstmcore.terminal import progress
+from lstmcore.text import quoted
 
 if TYPE_CHECKING:
     from lstmcore.model import Model
@@ -46,8 +47,13 @@ def predict_windows(
     stride = min(stride, rows)  # all that is longer is one window
     shapes = {name: (count, *sizes_of(output, length)) for name, output in runner.outputs.items()}
     answers = as_outs(out, shapes, runner.dtype)
+    names = list(runner.outputs)
     for n, y in enumerate(answers):
-        _check_apart([*xs, *answers[:n]], y)
+        what = "out" if len(names) == 1 else f"out {quoted(names[n])}"
+        for x in xs:
+            _check_apart(x, y, what, "the series, of which later windows would read answers")
+        for name, other in zip(names, answers[:n], strict=False):
+            _check_apart(other, y, what, f"out {quoted(name)}; give each its own")
     at_once = max(1, TICKS_AT_ONCE // stride)
 
     def work(first: int) -> int:
@@ -74,13 +80,12 @@ def predict_windows(
     return by_name(runner.outputs, answers) if out is None else out
 
 
-def _check_apart(others: Sequence[Array], out: Array) -> None:
-    """Raise ValueError for room that lies where a series does, or other room."""
-    for other in others:
-        if np.shares_memory(other, out):
-            raise ValueError("out: it shares memory with the series, of which later windows would read answers")
-        if _share_a_file(other, out):
-            raise ValueError("out: it maps the part of a file that the series maps; later windows would read answers")
+def _check_apart(other: Array, out: Array, what: str, that: str) -> None:
+    """Raise ValueError for room that lies where `that` does."""
+    if np.shares_memory(other, out):
+        raise ValueError(f"{what}: it shares memory with {that}")
+    if _share_a_file(other, out):
+        raise ValueError(f"{what}: it maps a part of the file of {that}")
 
 
 def _share_a_file(first: Array, second: Array) -> bool:

@@ -191,9 +191,9 @@ class Stateful(Stream):
 class SlidingWindow(Stream):
     """At every tick, the model's answer to the last T ticks, from a zero state. Made by `model.sliding(window=T)`.
 
-    Where the model ends with the last step of an LSTM, a push costs one step of each layer; the other windows in
-    flight take that step afterwards: in the next push, in `catch_up`, or in a helper thread. Where it does not, or
-    with another backend than c, each push answers the whole window: see `incremental`.
+    Where no layer needs the whole window at once, a push costs one step of each layer; the other windows in flight take
+    that step afterwards: in the next push, in `catch_up`, or in a helper thread. Else, or with another backend than c,
+    each push answers the whole window: see `incremental`.
     """
 
     kind = "sliding"

@@ -350,7 +350,7 @@ static void run(const session *s) {
 static void run_windows_of_series(const session *s) {
     const lstmcore_model *m = s->model;
     const size_t ticks = once_in(8) ? 600 + draw(200) : draw(60), stride = once_in(3) ? 1 : draw(24);
-    const size_t window = m->steps != 0 && !once_in(4) ? m->steps : draw(20);
+    const size_t window = m->steps != 0 && !once_in(4) ? m->steps : once_in(16) ? 330 + draw(256) : draw(20);
     const int fits = window != 0 && stride != 0 && window <= ticks && (m->steps == 0 || m->steps == window);
     const size_t n = fits ? (ticks - window) / stride + 1 : 1;
     float *x[MAX_PORTS] = {NULL}, *y[MAX_PORTS] = {NULL}, *alone[MAX_PORTS] = {NULL};

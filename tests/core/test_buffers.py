@@ -339,7 +339,7 @@ def test_answers_are_not_written_into_the_file_of_the_series(tmp_path: Path) -> 
     out = np.memmap(tmp_path / "x.f32", np.float32, "r+", offset=256, shape=(400 - WINDOW + 1, 2))
     for part in (series, np.asarray(series), series[::2], np.asarray(series)[::-1], series[:300], series.T.T):
         for into in (out, np.asarray(out)):
-            with pytest.raises(ValueError, match="out: it maps the part of a file that the series maps"):
+            with pytest.raises(ValueError, match="out: it maps a part of the file of the series"):
                 two.predict_windows(part, WINDOW, out=into[: len(part) - WINDOW + 1])
     count = 200 - WINDOW + 1
     inside = series.ravel()[100 * FEATURES :][: 2 * count].reshape(count, 2)
@@ -370,7 +370,7 @@ def test_answers_go_elsewhere_in_the_file_of_the_series(tmp_path: Path) -> None:
     apart = np.memmap(tmp_path / "y.f32", np.float32, "w+", shape=(count, 2))
     path.unlink()
     same_bits(np.array(two.predict_windows(series, WINDOW, out=apart)), expected)
-    with pytest.raises(ValueError, match="out: it maps the part of a file that the series maps"):
+    with pytest.raises(ValueError, match="out: it maps a part of the file of the series"):
         two.predict_windows(series, WINDOW, out=over)
 
 

@@ -89,3 +89,32 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             ensemble([one, one], weights)
+
+
+def test_scalers_that_name_their_inputs_otherwise() -> None:
+    def scaled(order: str, mean: float = 0.0) -> lstmcore.Model:
+        rng = np.random.default_rng(0)
+        layers = [make(L.Linear, f"l{of}", rng, in_features=2, out_features=1).replace(inputs=(of,)) for of in "ab"]
+        found = lstmcore.Model([*layers, L.Add("sum", inputs=("la", "lb"))], inputs=[L.Input("a", 2), L.Input("b", 2)])
+        for name in order:
+            found = found.with_scaler([1, mean if name == "b" else 2], [2, 3], input=name)
+        return found
+
+    models, x = [scaled("ab"), scaled("ba")], {"a": np.ones((3, 2)), "b": np.zeros((3, 2))}
+    np.testing.assert_allclose(ensemble(models)(x), models[0](x), rtol=1e-6)
+    with pytest.raises(ValueError, match="model 1 has another scaler of input 'b' than model 0"):
+        ensemble([scaled("ab"), scaled("ab", 7.0)])
+
+
+def test_names_that_an_ensemble_would_give() -> None:
+    share = make(L.Linear, "share", np.random.default_rng(0), in_features=2, out_features=1).replace(inputs=("mean",))
+    last = L.Last("last", inputs=("share",))
+    one = lstmcore.Model([share, last], inputs=[L.Input("mean", 2)])
+    x = np.ones((3, 2))
+    np.testing.assert_allclose(ensemble([one, one], [2, 1])({"mean": x}), one({"mean": x}), rtol=1e-6)
+
+
+def test_weights_on_numba() -> None:
+    one = lstmcore.Model([make(L.LSTM, "lstm", np.random.default_rng(0), input_size=3, hidden_size=3)], backend="numba")
+    with pytest.raises(lstmcore.BackendError, match=r"m0\.share"):
+        ensemble([one, one], [2, 1])

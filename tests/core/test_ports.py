@@ -443,3 +443,47 @@ def test_a_name_that_no_file_holds(name: str) -> None:
         L.Input(name, 3)
     with pytest.raises(TypeError, match="outputs: expected names of layers"):
         lstmcore.Model([A], outputs={name: "a"})
+
+
+@pytest.mark.parametrize("layer", [L.ReLU(""), L.ReLU("\ud800"), L.ReLU(5)])  # type: ignore[arg-type]
+def test_a_layer_without_a_name(layer: L.Layer) -> None:
+    with pytest.raises(ValueError, match=r"layer 1 \(ReLU\): expected a name, got"):
+        lstmcore.Model([A, layer])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["a{b}", "{}", "a{1}", "{:>50000000}"])
+def test_a_name_that_looks_like_a_format(backend: str, name: str) -> None:
+    lstm = make(L.LSTM, name, np.random.default_rng(0), input_size=2, hidden_size=3)
+    model, x = lstmcore.Model([lstm], backend=backend), np.ones((6, 2))
+    np.testing.assert_array_equal(model.sliding(4).push_many(x)[-1], model(x[-4:]))
+    stream = model.stateful() if backend != "numba" else model.sliding(4)
+    stream.push_many(x[:5])
+    again = model.stateful() if backend != "numba" else model.sliding(4)
+    again.restore(stream.state())
+    np.testing.assert_array_equal(again.push(x[5]), stream.push(x[5]))
+
+
+def test_what_is_wired_is_not_wired_again() -> None:
+    model = lstmcore.Model([A])
+    for more in ({"outputs": ["a"]}, {"inputs": [L.Input("x", 3)]}):
+        with pytest.raises(TypeError, match="inputs, outputs: these layers are wired already"):
+            lstmcore.Model(model.wiring, **more)  # type: ignore[arg-type]
+    assert lstmcore.Model(model.wiring) == model
+
+
+def test_room_for_two_outputs_is_apart() -> None:
+    layers = [A, L.Last("last"), L.Tanh("t"), L.ReLU("r", inputs=("last",))]
+    model, memory = lstmcore.Model(layers, outputs=["t", "r"]), np.ones(18, "f4")
+    x, y = memory.reshape(6, 3), np.empty((4, 2), "f4")
+    with pytest.raises(ValueError, match="out 'r': it shares memory with out 't'; give each its own"):
+        model.predict_windows(x, 3, out={"t": y, "r": y})
+    with pytest.raises(ValueError, match="out 't': it shares memory with the series, of which later windows"):
+        model.predict_windows(x, 3, out={"t": memory[:8].reshape(4, 2), "r": y})
+
+
+def test_a_short_series_is_named_not_its_vector() -> None:
+    lstm = make(L.LSTM, "l", np.random.default_rng(0), input_size=2, hidden_size=3).replace(inputs=("t",))
+    model = lstmcore.Model([lstm, L.Add("sum", inputs=("l", "s"))], inputs=[L.Input("s", 3, "vector"), L.Input("t", 2)])
+    with pytest.raises(ValueError, match="series 't': expected at least the window's 50 rows, got 3"):
+        model.predict_windows({"s": np.ones((1, 3)), "t": np.ones((3, 2))}, 50)

@@ -225,9 +225,11 @@ def test_what_onnx_lacks_is_named(kind, options, text):
 def test_lengths_where_onnx_would_answer_otherwise():
     rng = np.random.default_rng(6)
     lstm = make(rng, L.LSTM, "lstm", input_size=3, hidden_size=4, return_sequences=True)
+    fc = make(rng, L.Linear, "fc", in_features=4, out_features=1)
     for layers, text in (
         ([lstm, L.Last("last")], r"last \(Last\)"),
         ([lstm, L.Tanh("tanh")], r"tanh \(Tanh\): answers every tick"),
+        ([lstm, fc, L.Squeeze("squeeze")], r"squeeze \(Squeeze\): answers every tick"),
         ([make(rng, L.Linear, "fc", in_features=3, out_features=1), L.Flatten("flatten", 3)], "Flatten"),
     ):
         with pytest.raises(UnsupportedError, match=text):

@@ -361,3 +361,31 @@ def test_several_inputs_that_are_no_states():
 
     with pytest.raises(lstmcore.UnsupportedError, match=r"takes several inputs, x, lengths; .*`lengths=` can be given"):
         lstmcore.from_torch(Lengths().eval())
+
+
+def cells_alone(self, x):
+    _out, (_h, c) = self.rnn(x)
+    return c, c
+
+
+def given_back(self, x):
+    self.rnn(x)
+    return x, x
+
+
+def nothing(self, x):
+    self.rnn(x)
+    return ()
+
+
+@pytest.mark.parametrize("forward", [cells_alone, given_back, nothing], ids=lambda forward: forward.__name__)
+def test_no_result_is_a_prediction(forward):
+    module = Module(forward, head=False).eval()
+    with pytest.raises(lstmcore.UnsupportedError, match="of which none is a prediction"):
+        lstmcore.from_torch(module)
+
+
+def test_an_example_with_none_for_states():
+    module = Module(optional).eval()
+    with pytest.raises(TypeError, match="example: expected states after the windows, got None"):
+        lstmcore.from_torch(module, example=(torch.zeros(2, 4, 3), None))

@@ -65,7 +65,7 @@ class NumbaRunner(Runner):
         self._run = compiled()
         folded = lower(fold(wiring))
         self._model = Packed(folded)
-        starts = [part for _, layer in folded.recurrent for part in start_of(layer, self.dtype)]
+        starts = [part for one in folded.recurrent for part in start_of(one.layer, self.dtype)]
         #: What a window begins with unless it is told otherwise, (S,): what was learned, or zeros.
         self._start = np.concatenate([np.empty(0, self.dtype), *starts])
         self._local = threading.local()

@@ -119,7 +119,7 @@ def _check_lengths(model: Model) -> None:
             raise UnsupportedError(
                 f"{layer.label}: takes ticks by their place, so `lengths` cannot be an input in ONNX"
             )
-    if len(model.output_shape) > 1 and not isinstance(model.layers[-1], layers.Recurrent):
+    if "T" in model.output_shape and not isinstance(model.layers[-1], layers.Recurrent):
         label = model.layers[-1].label
         raise UnsupportedError(f"{label}: answers every tick; behind `lengths`, ONNX's answers would not be zero")
     if not model.recurrent_layers:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from lstmcore.errors import UnsupportedError
 from lstmcore.layers import Array
+from lstmcore.text import quoted
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,17 @@ class Hidden:
 
 
 def of_example(example: Sequence[Any], windows: int) -> Hidden:
-    """The states behind the windows of an example. Raises ValueError where their axis of windows is not plain."""
+    """The states after the windows of an example.
+
+    Raises:
+        ValueError: Their axis of windows is not plain.
+        TypeError: Something that is no array.
+    """
     leaves, structure = pytree.tree_flatten(tuple(example))
     shapes = []
     for leaf in leaves:
+        if not isinstance(leaf, torch.Tensor | np.ndarray):
+            raise TypeError(f"example: expected states after the windows, got {quoted(leaf)}; leave out what is none")
         shape = tuple(torch.as_tensor(leaf).shape)
         if shape.count(windows) != 1:
             raise ValueError(

@@ -99,7 +99,7 @@ def answers(results: Sequence[Any]) -> list[int]:
     """The places of the results that may be the answer, the likeliest first: others may be final states alone.
 
     Raises:
-        UnsupportedError: Several are computed.
+        UnsupportedError: Several are computed, or none can be the answer.
     """
     if len(results) == 1:
         return [0]
@@ -114,7 +114,13 @@ def answers(results: Sequence[Any]) -> list[int]:
         )
     if computed:
         return computed
-    return sorted((n for n, origins in enumerate(found) if origins <= {0, 1}), key=lambda n: found[n] != {0})
+    some = [n for n, origins in enumerate(found) if origins and origins <= {0, 1}]  # all steps and h, no c
+    if not some:
+        raise UnsupportedError(
+            f"the forward returns {len(results)} values, of which none is a prediction: they are cell states, or what "
+            "it was given; return the prediction too"
+        )
+    return sorted(some, key=lambda n: found[n] != {0})
 
 
 COMPUTED = -1
