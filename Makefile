@@ -40,7 +40,7 @@ lint: $(VENV)/.lint ## ruff, mypy --strict, import-linter, clang-format, and the
 	@mkdir -p build
 	$(BIN)/cmake -S . -B build/lint -DLSTMCORE_WERROR=ON -DLSTMCORE_BINDING=ON \
 		-DPython_EXECUTABLE=$(abspath $(BIN))/python > build/lint.log
-	$(BIN)/cmake --build build/lint --clean-first >> build/lint.log
+	$(BIN)/cmake --build build/lint --clean-first --parallel 2 >> build/lint.log
 
 format: $(VENV)/.lint ## let ruff and clang-format rewrite what lint complains of
 	$(BIN)/ruff format .

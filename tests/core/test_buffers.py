@@ -23,7 +23,7 @@ from lstmcore import windows
 from lstmcore.feed.features import Features
 from lstmcore.streaming import Stream
 
-FUZZ = settings(max_examples=40, deadline=None)
+FUZZ = settings(max_examples=25, deadline=None)
 FEATURES, WINDOW = 3, 4
 
 

@@ -32,7 +32,8 @@ wraps = pytest.mark.skipif(
 def test_nan_in_padding_and_around_arrays_changes_no_bit(
     native: Path, native_hashes: dict[str, list[str]], kernel: str
 ) -> None:
-    assert printed(native / "poison", kernel) == native_hashes[kernel]
+    every = 3 if kernel == "scalar" else 1  # it takes long
+    assert printed(native / "poison", kernel, every=every) == native_hashes[kernel][::every]
 
 
 @wraps
@@ -55,7 +56,7 @@ def test_poison_finds_planted_faults(native: Path, kernel: str, fault: str, foun
 @wraps
 def test_neon_reads_no_padding_under_emulation(native_hashes: dict[str, list[str]], emulated: tuple[str, Path]) -> None:
     emulator, folder = emulated
-    every = 3  # it takes long there
+    every = 6  # it takes long there
     assert printed(emulator, folder / "poison", "neon", every=every) == native_hashes["scalar"][::every]
 
 

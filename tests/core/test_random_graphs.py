@@ -21,7 +21,7 @@ STEPS = 7
 
 
 @given(seed=SEEDS, vector=st.booleans(), steps=st.integers(1, 70))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_equations(seed: int, vector: bool, steps: int) -> None:
     layers, x = graph(seed, vector=vector), np.stack([ticks(seed + n, steps) for n in range(2)])
     exact = lstmcore.Model(layers, backend="numpy")(x)

@@ -44,7 +44,7 @@ from lstmcore.formats.keras.keras import read
 from lstmcore.formats.keras.keras_graph import snake_case
 
 FEW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=18, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

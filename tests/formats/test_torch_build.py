@@ -29,7 +29,7 @@ def _last(m, x):
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # torch, of its own speed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data(), seed=SEEDS)
 def test_random_recurrent_layers_answer_the_same_and_can_be_read_back(data, seed):
     rng, flags = np.random.default_rng(seed), st.booleans()

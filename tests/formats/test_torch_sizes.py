@@ -185,7 +185,7 @@ class Depends(nn.Module):
         return self.fc(self.lstm(x)[0][:, -1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(
     cut=st.sampled_from(sorted(CUTS)), when=st.sampled_from(sorted(WHEN)), then=st.sampled_from(sorted(THEN)),
     k=NUMBERS, k_when=NUMBERS, seed=st.integers(0, 99), data=st.data(),

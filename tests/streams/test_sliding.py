@@ -52,7 +52,7 @@ def test_whatever_is_done_answers_have_the_bits_of_whole_windows(
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @given(built=MODELS, operations=OPERATIONS, seed=SEEDS, wide=st.booleans())
-@settings(FUZZ, max_examples=20)
+@settings(FUZZ, max_examples=12)
 def test_other_backends_answer_whole_windows(
     backend: str, built: tuple[list[L.Layer], int], operations: list[tuple[str, int]], seed: int, wide: bool
 ) -> None:

@@ -39,7 +39,7 @@ def test_whatever_is_done_answers_have_the_bits_of_one_run(
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @given(built=ANY_LENGTH, operations=OPERATIONS, seed=SEEDS, wide=st.booleans())
-@settings(FUZZ, max_examples=12)
+@settings(FUZZ, max_examples=8)
 def test_other_backends_answer_as_one_run(
     backend: str, built: tuple[list[L.Layer], int], operations: list[tuple[str, int]], seed: int, wide: bool
 ) -> None:

@@ -135,10 +135,11 @@ def build(scratch: Path, log: Path) -> None:
             str(scratch),
             "-DLSTMCORE_TESTS=ON",
             "-DCMAKE_BUILD_TYPE=None",
+            "-DLSTMCORE_OPTIMIZATION=-O1",
         ]
         setup += [f"-DCMAKE_C_FLAGS={flags}", *([f"-DCMAKE_C_COMPILER={compiler}"] if compiler else [])]
         with log.open("ab") as file:
-            for each in (setup, ["cmake", "--build", str(scratch), "--target", "api_fuzz"]):
+            for each in (setup, ["cmake", "--build", str(scratch), "--parallel", "2", "--target", "api_fuzz"]):
                 done = subprocess.run(each, stdout=file, stderr=file, check=compiler is None)
                 if done.returncode:
                     print(f"fuzz: {compiler} cannot build it, see {log}; without guidance", file=sys.stderr)

@@ -828,7 +828,7 @@ def test_nothing_is_said_when_nobody_reads(model_file: str, tmp_path: Path, way:
         f'import os, subprocess, sys; sys.exit(subprocess.call(["sh", "-c", \'"$@" {numbers}\', "sh", *sys.argv[1:]]))'
     )
     every = every_command(model_file, tmp_path)
-    for name in every if way in ("reader gone", "stdout closed") else ("info", "wrong usage"):
+    for name in every if way == "reader gone" else ("info", "predict", "plot", "wrong usage"):
         arguments = every[name]
         read, write = os.pipe()
         os.close(read)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lstmcore import windows
 from lstmcore.layers import Array
 
-COMMON = settings(max_examples=150, deadline=None)
+COMMON = settings(max_examples=80, deadline=None)
 PARTS = ("train", "validation", "test", "purged", "outside")
 DAYS = np.arange("2000-01-01", "2003-01-01", dtype="datetime64[D]")
 

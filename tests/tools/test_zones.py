@@ -19,7 +19,7 @@ from lstmcore import windows
 from lstmcore.windows.stamps import as_stamps
 from lstmcore.windows.zones import from_text
 
-COMMON = settings(max_examples=60, deadline=None)
+COMMON = settings(max_examples=30, deadline=None)
 UTC = datetime.timezone.utc
 START = datetime.datetime(2020, 1, 1)
 HOURS = [START + datetime.timedelta(hours=n) for n in range(24 * 150)]  # January to May, naive or of UTC
