@@ -5,7 +5,7 @@
 static rows form_gates(lstmcore_streams *s, size_t n_op, size_t n, const size_t *which, purpose why) {
     const op *o = &s->model->ops[n_op];
     const scratch *w = &s->tick.scratch;
-    const rows in = rows_of(&s->tick.scratch, o->reads[0]);
+    const rows in = *w->ways[n_op].in;
     const int g = s->window == 0 ? -1 : s->tick.plan->gates_of[n_op];
     if (g < 0 && n == 1) { /* of more weights than the cache holds, it holds those that were used last */
         recurrent_gates_of_one(w->kernel, o, in.at, why == REHEARSE, w->gates);
@@ -73,24 +73,32 @@ static const float *step_alone(lstmcore_streams *s, size_t n_op, size_t which, p
     const op *o = &s->model->ops[n_op];
     const recurrent_state *st = &s->states[n_op];
     const ring *r = &s->rings[which];
-    const int stays = why == CARRY || why == FUSED;
+    const int stays = why == CARRY;
     const float *const h_old = st->h[r->now] + (which * s->slots + r->head) * h_row(o);
     float *const h_new = stays ? st->h[!r->now] + which * h_row(o)
                                : (float *)(uintptr_t)lstmcore_tick_buffer(&s->tick, (size_t)o->writes).at;
     float *const c = stays ? st->c + which * c_row(o) : s->c;
-    if (why == FUSED) {
-        if (o->n_reads == 1 || *rows_of(&s->tick.scratch, o->reads[1]).at != 0.0f) {
-            recurrent_carry(&s->tick.scratch, o, rows_of(&s->tick.scratch, o->reads[0]).at, r->now, h_old, h_new, c);
-        } else {
-            memcpy(h_new, h_old, h_row(o) * sizeof *h_new);
-        }
-        return h_new;
-    }
     const rows gates = form_gates(s, n_op, 1, &which, why);
     if (!stays) {
         gather(s, n_op, 1, &which, why);
     }
     lstmcore_tick_step(&s->tick, o, gates, (rows){s->products[n_op] + which * o->gates_row, 0}, 1, h_old, h_new, c);
+    return h_new;
+}
+
+/* The same of one that has not formed its product. */
+static const float *step_at_once(lstmcore_streams *s, size_t n_op, size_t which) {
+    const op *o = &s->model->ops[n_op];
+    const recurrent_state *st = &s->states[n_op];
+    const int now = s->rings[which].now;
+    const float *const h_old = st->h[now] + which * h_row(o);
+    float *const h_new = st->h[!now] + which * h_row(o);
+    if (o->n_reads == 1 || *rows_of(&s->tick.scratch, o->reads[1]).at != 0.0f) {
+        recurrent_carry(&s->tick.scratch, o, s->tick.scratch.ways[n_op].in->at, now, h_old, h_new,
+                        st->c + which * c_row(o));
+    } else {
+        memcpy(h_new, h_old, h_row(o) * sizeof *h_new);
+    }
     return h_new;
 }
 
@@ -112,7 +120,9 @@ void lstmcore_streams_answer(lstmcore_streams *s, size_t n, const size_t *which,
             t->scratch.values[v] = lstmcore_tick_buffer(t, (size_t)v);
         }
     }
-    lstmcore_apply(&t->scratch, p->shared, p->n_shared, 0, n);
+    if (p->n_shared != 0) { /* not a call, in the shortest of pushes */
+        lstmcore_apply(&t->scratch, p->shared, p->n_shared, 0, n);
+    }
     for (size_t m = 0; s->window != 0 && p->n_values != 0 && m < n; m++) {
         lstmcore_keep_values(t, &s->kept, m, which[m]);
     }
@@ -120,8 +130,10 @@ void lstmcore_streams_answer(lstmcore_streams *s, size_t n, const size_t *which,
         const size_t n_op = p->updates[k];
         const op *o = &s->model->ops[n_op];
         if (p->carried[n_op]) {
-            t->scratch.values[o->writes] =
-                (rows){n == 1 ? step_alone(s, n_op, *which, why) : step_together(s, n_op, n, which, why), h_row(o)};
+            const float *const h = n > 1          ? step_together(s, n_op, n, which, why)
+                                   : why == FUSED ? step_at_once(s, n_op, *which)
+                                                  : step_alone(s, n_op, *which, why);
+            t->scratch.values[o->writes] = (rows){h, h_row(o)};
         } else {
             lstmcore_apply(&t->scratch, &n_op, 1, 0, n);
         }

@@ -75,8 +75,8 @@ def plan_of(model: lstmcore.Model) -> list[PlannedOp]:
 def _show_plan(model: lstmcore.Model) -> None:
     plan = plan_of(model)
     terminal.table(
-        ["op", "kind", ">width", "steps read", "in a stream", ">pass", "kept"],
-        [(op.layer, op.kind, str(op.width), op.steps, op.scope, str(op.part), op.kept) for op in plan],
+        ["layer", "part", "op", ">width", "steps read", "in a stream", ">pass", "kept"],
+        [(op.layer, op.part, op.kind, str(op.width), op.steps, op.scope, str(op.in_pass), op.kept) for op in plan],
         "Plan",
     )
     stopper = next((op for op in plan if op.scope == "whole windows"), None)

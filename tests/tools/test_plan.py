@@ -38,6 +38,7 @@ def test_one_step_of_the_backward_half(both: Any, capsys: pytest.CaptureFixture[
     assert [op["kind"] for op in ops] == ["lstm", "reverse", "lstm", "reverse", "concat", "last"]
     assert [op["steps"] for op in ops if op["kind"] == "lstm"] == ["the last", "the first"]
     assert [op["scope"] for op in ops if op["kind"] == "lstm"] == ["once a window in flight", "once a tick"]
+    assert [op["part"] for op in ops] == ["l0", "", "l0_reverse", "", "", ""]
     assert {op["layer"] for op in ops} == {"both (LSTM)", "end (Last)"}
 
 

@@ -26,11 +26,12 @@ class PlannedOp(NamedTuple):
     """One op of a program: csrc/lstmcore.h's lstmcore_layer."""
 
     layer: str  # the model's, of which it is a part
+    part: str  # of a stack, as weights are called: "l0", "l1_reverse"; "" of what has no state
     kind: str
     width: int
     steps: str  # that are computed
     scope: str  # how often, in a stream
-    part: int  # in which pass over a window
+    in_pass: int  # over a window
     kept: str
 
 
@@ -44,5 +45,6 @@ def plan(runner: Runner) -> list[PlannedOp]:
         found = plan_of(runner.model, n)
         kept = "its state" if found.carried else "all steps of a window" if found.whole else ""
         kind = ffi.string(found.kind).decode()
-        ops.append(PlannedOp(op.label, kind, found.width, STEPS[found.steps], SCOPES[found.scope], found.in_pass, kept))
+        steps, scope = STEPS[found.steps], SCOPES[found.scope]
+        ops.append(PlannedOp(op.label, op.part, kind, found.width, steps, scope, found.in_pass, kept))
     return ops
