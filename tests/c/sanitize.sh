@@ -5,7 +5,7 @@
 set -euo pipefail
 build=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
-flags="-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+flags="-g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$flags" -DLSTMCORE_OPTIMIZATION=-O1 \
     -DLSTMCORE_WERROR=ON -DLSTMCORE_TESTS=ON -DLSTMCORE_BINDING=ON -DPython_EXECUTABLE="$(command -v python)" > /dev/null
 cmake --build "$build" --parallel 2 > /dev/null
@@ -39,7 +39,7 @@ for kernel in $kernels; do
 done
 # Threads: ThreadSanitizer does not go with the others.
 cmake -S "$root" -B "$build/tsan" -DCMAKE_BUILD_TYPE=None -DLSTMCORE_WERROR=ON -DLSTMCORE_TESTS=ON \
-    -DCMAKE_C_FLAGS="-g -O1 -fsanitize=thread" -DLSTMCORE_OPTIMIZATION=-O1 > /dev/null
+    -DCMAKE_C_FLAGS="-g1 -O1 -fsanitize=thread" -DLSTMCORE_OPTIMIZATION=-O1 > /dev/null
 cmake --build "$build/tsan" --parallel 2 --target threads > /dev/null
 for kernel in $kernels; do
     echo "$kernel"

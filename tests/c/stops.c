@@ -163,7 +163,7 @@ int main(int argc, char **argv) {
     }
     fault = argc == 3 ? argv[2] : "";
     try_models(argv[1]);
-    if (stopped_runs < 20 || stopped_pushes < 20 || resumed < 5 || stopped_wholes < 10 || stopped_together < 10) {
+    if (stopped_runs < 20 || stopped_pushes < 20 || resumed < 5 || stopped_wholes < 10 || stopped_together < 5) {
         fprintf(stderr, "%zu runs, %zu with whole windows, %zu in lockstep, %zu pushes, %zu steps\n", stopped_runs,
                 stopped_wholes, stopped_together, stopped_pushes, resumed);
         fail("stops", "stopped hardly anything");
