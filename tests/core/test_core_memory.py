@@ -56,7 +56,7 @@ def test_poison_finds_planted_faults(native: Path, kernel: str, fault: str, foun
 @wraps
 def test_neon_reads_no_padding_under_emulation(native_hashes: dict[str, list[str]], emulated: tuple[str, Path]) -> None:
     emulator, folder = emulated
-    every = 6  # it takes long there
+    every = 3  # it takes long there
     assert printed(emulator, folder / "poison", "neon", every=every) == native_hashes["scalar"][::every]
 
 

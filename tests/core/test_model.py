@@ -199,7 +199,7 @@ def test_a_fixed_length_is_enforced() -> None:
              out_features=1), L.Squeeze("one"), L.Softmax("softmax")],
             "softmax (Softmax): expected a vector of features, but what comes in is (T,)",
         ),
-        ([*small(), make(L.Scaler, "late", np.random.default_rng(0), num_features=2)], "a Scaler stands first"),
+        ([*small(), make(L.Scaler, "late", np.random.default_rng(0), num_features=2)], "expected a Scaler to be"),
     ],
 )  # fmt: skip
 def test_layers_that_do_not_make_a_model(layers: list[L.Layer], text: str) -> None:

@@ -111,7 +111,14 @@ def _raises(function: Callable[[], object]) -> str:
     return str(caught.value.args[0])
 
 
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_a_name_that_is_no_text_is_refused_in_one_line() -> None:
+    assert shown_safely(_raises(lambda: model(HOSTILE["not of UTF-8"])))
+
+
+NAMED = {kind: name for kind, name in HOSTILE.items() if kind != "not of UTF-8"}
+
+
+@pytest.mark.parametrize("name", NAMED.values(), ids=NAMED)
 def test_what_a_model_says_of_itself(name: str) -> None:
     named = model(name)
     lines = repr(named).splitlines()
